@@ -1,0 +1,45 @@
+"""System checks: a vector table that cannot work is told before the server starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import Error, register
+from django.db import models
+
+
+@register()
+def check_vector_tables(**_options: Any) -> list[Error]:
+    from embeddings.feed import vector_tables
+
+    errors = []
+    for model in vector_tables():
+        try:
+            subject = model.subject_field()
+        except TypeError as error:
+            errors.append(Error(f"{error}.", obj=model, id="embeddings.E001"))
+            continue
+        if not isinstance(subject.target_field, models.IntegerField):
+            errors.append(
+                Error(
+                    f"{model.__name__}.{subject.name} must point to an integer primary key.",
+                    hint="An index knows subjects by 64-bit numbers.",
+                    obj=model,
+                    id="embeddings.E002",
+                )
+            )
+        unique = {
+            frozenset(constraint.fields)
+            for constraint in model._meta.constraints
+            if isinstance(constraint, models.UniqueConstraint) and constraint.condition is None
+        }
+        if frozenset({subject.name, "space"}) not in unique:
+            errors.append(
+                Error(
+                    f"{model.__name__} needs a unique constraint on ({subject.name}, space).",
+                    hint="Without it a vector that is written twice is there twice.",
+                    obj=model,
+                    id="embeddings.E003",
+                )
+            )
+    return errors

@@ -1,0 +1,116 @@
+"""Where encoders come from: the files that a name means, and what identifies them.
+
+A name is `bundled`, the path of a folder in Hugging Face layout, or a model's id on the hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from embeddings.errors import EncoderUnavailable
+
+log = logging.getLogger(__name__)
+
+BUNDLED = "bundled"
+BUNDLED_FOLDER = Path(__file__).parent / "bundled"
+DEFAULT_HUB_ID = "openai/clip-vit-base-patch32"
+HUB_ANSWERS_WITHIN_SECONDS = 4
+# Nothing that could be code is ever fetched: no pickles, no Python.
+HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of an encoder, and what identifies them."""
+
+    name: str
+    revision: str
+    folder: Path
+
+
+def find(name: str, *, revision: str = "main") -> Source:
+    """Return the files that a name means, fetching them from the hub if need be.
+
+    Raise EncoderUnavailable with a sentence when they cannot be had.
+    """
+    if name == BUNDLED:
+        return Source(name, _revision_of(BUNDLED_FOLDER), BUNDLED_FOLDER)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Source(str(folder.resolve()), _revision_of(folder), folder.resolve())
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise EncoderUnavailable(f"There is no encoder folder {name}.")
+    return _from_hub(name, revision)
+
+
+def choose() -> Source:
+    """Return the encoder for a new gallery: ENCODER, else CLIP if it can be had, else bundled."""
+    if settings.ENCODER:
+        return find(settings.ENCODER, revision=settings.ENCODER_REVISION)
+    if not _hub_answers() and not _is_cached(DEFAULT_HUB_ID):
+        log.info("The model hub does not answer; the bundled encoder serves.")
+        return find(BUNDLED)
+    try:
+        return find(DEFAULT_HUB_ID, revision=settings.ENCODER_REVISION)
+    except EncoderUnavailable as error:
+        log.warning("%s The bundled encoder serves.", error)
+        return find(BUNDLED)
+
+
+def _from_hub(name: str, revision: str) -> Source:
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=HUB_FILES,
+            etag_timeout=HUB_ANSWERS_WITHIN_SECONDS,
+            local_files_only=not _hub_answers(),
+        )
+    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise EncoderUnavailable(
+            f"Encoder {name} is neither a folder nor can it be had from the model hub "
+            f"({type(error).__name__})."
+        ) from error
+    # The folder of a hub snapshot is named after its commit.
+    return Source(name, Path(folder).name, Path(folder))
+
+
+def _is_cached(name: str) -> bool:
+    return (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_ANSWERS_WITHIN_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _revision_of(folder: Path) -> str:
+    """Return a hash of all that decides about the vectors: weights, configuration, tokenizer."""
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix in {".json", ".safetensors", ".txt", ".model"}
+    )
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            whole.update(
+                f"{file.name}:{hashlib.file_digest(opened, 'sha256').hexdigest()}".encode()
+            )
+    return whole.hexdigest()[:40]

@@ -1,0 +1,23 @@
+"""What can go wrong in the plugin; everything it raises on purpose is an EmbeddingsError."""
+
+from __future__ import annotations
+
+
+class EmbeddingsError(Exception):
+    """Base of the plugin's errors. Its text is a sentence a person can act on."""
+
+
+class EncoderUnavailable(EmbeddingsError):
+    """The encoder cannot be loaded: not there, incomplete, of another kind or revision."""
+
+
+class VectorInvalid(EmbeddingsError):
+    """A vector has the wrong width, is zero, or holds NaN."""
+
+
+class FeedLost(EmbeddingsError):
+    """The change feed no longer reaches back to this position; the index must be rebuilt."""
+
+
+class SnapshotBroken(EmbeddingsError):
+    """A snapshot's files are missing, cut short or changed since they were written."""

@@ -1,0 +1,1 @@
+"""Structures searched for neighbours. They know ids and vectors, nothing of Django."""

@@ -1,0 +1,215 @@
+"""The queue of record: jobs in Postgres, claimed by lease, finished in one statement.
+
+A message may come twice or never and a worker may die at any line: the row stays until its vector
+is written. Jobs that have failed before are claimed one by one, so that an image which kills its
+worker harms no neighbour.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import QuerySet
+
+from embeddings.errors import VectorInvalid
+from embeddings.models import AbstractEmbedding, AbstractEmbeddingJob, Space
+from embeddings.streams import halfvec_text
+from embeddings.vectors import Vectors, normalise
+
+BACK_OFF_SECONDS = 5  # doubled with each attempt
+
+_CLAIM = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM {jobs}
+    WHERE space_id = %(space)s AND failed_at IS NULL AND {attempts}
+      AND (lease_until IS NULL OR lease_until < now())
+      AND (not_before IS NULL OR not_before <= now())
+    ORDER BY id LIMIT %(n)s FOR UPDATE SKIP LOCKED
+)
+UPDATE {jobs} j SET lease_token = %(token)s, lease_until = now() + %(lease)s,
+    attempts = attempts + 1
+FROM due WHERE j.id = due.id
+RETURNING j.{subject}
+"""
+
+# One statement: no state in which a job is gone and its vector is not there, or the reverse.
+# A job whose lease went to another worker, or whose subject was deleted, is not in `done`.
+_FINISH = """
+WITH done AS (
+    DELETE FROM {jobs} WHERE lease_token = %(token)s AND {subject} = ANY(%(subjects)s)
+    RETURNING {subject}, space_id
+)
+INSERT INTO {vectors} ({subject}, space_id, vector)
+SELECT done.{subject}, done.space_id, new.vector::halfvec
+FROM done JOIN unnest(%(subjects)s::bigint[], %(vectors)s::text[]) AS new (id, vector)
+  ON new.id = done.{subject}
+ON CONFLICT ({subject}, space_id)
+DO UPDATE SET vector = excluded.vector, embedded_at = now()
+RETURNING {subject}
+"""
+
+_FAIL = """
+UPDATE {jobs} SET last_error = %(reason)s, lease_token = NULL, lease_until = NULL,
+    failed_at = CASE WHEN attempts >= %(most)s OR %(is_final)s THEN now() END,
+    not_before = now() + %(wait)s * power(2, attempts - 1)
+WHERE lease_token = %(token)s AND {subject} = %(id)s
+RETURNING failed_at IS NOT NULL
+"""
+
+_PARK_LOST = """
+UPDATE {jobs} SET failed_at = now(), lease_token = NULL, lease_until = NULL, last_error =
+    'Its worker died ' || attempts || ' times while it was embedded.'
+WHERE failed_at IS NULL AND attempts >= %(most)s AND lease_until < now()
+RETURNING {subject}
+"""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Subjects that are this worker's for some time, and nobody else's."""
+
+    token: uuid.UUID
+    space: Space
+    subjects: tuple[int, ...]  # primary keys
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The jobs of one vector table."""
+
+    jobs: type[AbstractEmbeddingJob]
+    vectors: type[AbstractEmbedding]
+
+    def add(self, subjects: Sequence[int], space: Space) -> int:
+        """Queue subjects for a space; those already queued or gone are left. Return how many."""
+        return self._execute(
+            "INSERT INTO {jobs} ({subject}, space_id) "
+            "SELECT {key}, %(space)s FROM {target} WHERE {key} = ANY(%(subjects)s) "
+            "ON CONFLICT ({subject}, space_id) DO NOTHING RETURNING id",
+            space=space.pk,
+            subjects=list(subjects),
+        )[1]
+
+    def claim(self, space: Space, n: int) -> Lease | None:
+        """Take up to n fresh jobs, else one that failed before; None when nothing is due."""
+        for attempts, most in (("attempts = 0", n), ("attempts > 0", 1)):
+            token = uuid.uuid4()
+            rows, _ = self._execute(
+                _CLAIM.replace("{attempts}", attempts),
+                token=token,
+                lease=timedelta(seconds=settings.JOB_LEASE_SECONDS),
+                space=space.pk,
+                n=most,
+            )
+            if rows:
+                return Lease(token, space, tuple(sorted(row[0] for row in rows)))
+        return None
+
+    def extend(self, lease: Lease) -> None:
+        """Begin the lease's time anew; called between the steps of a long batch."""
+        self._execute(
+            "UPDATE {jobs} SET lease_until = now() + %(lease)s WHERE lease_token = %(token)s "
+            "RETURNING id",
+            lease=timedelta(seconds=settings.JOB_LEASE_SECONDS),
+            token=lease.token,
+        )
+
+    def finish(self, lease: Lease, subjects: Sequence[int], vectors: Vectors) -> list[int]:
+        """Write the vectors (n, dimensions) of subjects and end their jobs, both or neither.
+
+        Return the subjects that were still ours. Raise VectorInvalid, and write nothing, when a
+        vector is zero, not finite, or not as wide as the space.
+        """
+        if vectors.shape != (len(subjects), lease.space.dimensions):
+            raise VectorInvalid(
+                f"{lease.space} has {lease.space.dimensions} dimensions and {len(subjects)} "
+                f"vectors were due; the encoder gave an array of {vectors.shape}."
+            )
+        rows, _ = self._execute(
+            _FINISH,
+            token=lease.token,
+            subjects=list(subjects),
+            vectors=[halfvec_text(vector) for vector in normalise(vectors)],
+        )
+        return [row[0] for row in rows]
+
+    def fail(self, lease: Lease, subject: int, reason: str, *, is_final: bool = False) -> bool:
+        """Give a job back with a reason, to be tried later; parked if final or tried enough.
+
+        Return whether it is parked now.
+        """
+        rows, _ = self._execute(
+            _FAIL,
+            reason=reason,
+            most=settings.JOB_MAX_ATTEMPTS,
+            is_final=is_final,
+            wait=timedelta(seconds=BACK_OFF_SECONDS),
+            token=lease.token,
+            id=subject,
+        )
+        return bool(rows and rows[0][0])
+
+    def give_back(self, lease: Lease) -> None:
+        """Return what is left of a lease as if it had not been tried: the worker is ending."""
+        self._execute(
+            "UPDATE {jobs} SET lease_token = NULL, lease_until = NULL, "
+            "attempts = greatest(attempts - 1, 0) WHERE lease_token = %(token)s RETURNING id",
+            token=lease.token,
+        )
+
+    def park_lost(self) -> list[int]:
+        """Park jobs whose worker died each time they were tried; return their subjects."""
+        rows, _ = self._execute(_PARK_LOST, most=settings.JOB_MAX_ATTEMPTS)
+        return [row[0] for row in rows]
+
+    def add_missing(self, space: Space) -> int:
+        """Queue every subject that has neither vector nor job in a space. Return how many."""
+        return self._execute(
+            "INSERT INTO {jobs} ({subject}, space_id) "
+            "SELECT s.{key}, %(space)s FROM {target} s WHERE NOT EXISTS "
+            "(SELECT FROM {jobs} j WHERE j.{subject} = s.{key} AND j.space_id = %(space)s) "
+            "AND NOT EXISTS "
+            "(SELECT FROM {vectors} v WHERE v.{subject} = s.{key} AND v.space_id = %(space)s) "
+            "ON CONFLICT ({subject}, space_id) DO NOTHING RETURNING id",
+            space=space.pk,
+        )[1]
+
+    def is_due(self) -> bool:
+        """Whether any job could be claimed now."""
+        rows, _ = self._execute(
+            "SELECT EXISTS (SELECT FROM {jobs} WHERE failed_at IS NULL "
+            "AND (lease_until IS NULL OR lease_until < now()) "
+            "AND (not_before IS NULL OR not_before <= now()))"
+        )
+        return bool(rows[0][0])
+
+    def _execute(self, statement: str, **parameters: Any) -> tuple[list[tuple[Any, ...]], int]:
+        text = statement
+        for name, value in self._names().items():
+            text = text.replace("{" + name + "}", value)
+        with connection.cursor() as cursor:
+            cursor.execute(text, parameters)
+            return cursor.fetchall(), cursor.rowcount
+
+    def _names(self) -> dict[str, str]:
+        subject = self.jobs.subject_field()
+        return {
+            "jobs": self.jobs._meta.db_table,
+            "vectors": self.vectors._meta.db_table,
+            "subject": subject.column,
+            "target": subject.target_field.model._meta.db_table,
+            "key": subject.target_field.column,
+        }
+
+
+def retry(jobs: QuerySet[Any]) -> int:
+    """Make jobs fresh again, parked or not. Return how many."""
+    return jobs.update(
+        attempts=0, failed_at=None, not_before=None, lease_token=None, lease_until=None
+    )

@@ -1,0 +1,169 @@
+"""nearest(): the subjects of a vector table whose vectors lie nearest to a query.
+
+The index only proposes. Each candidate is looked up in Postgres, under the caller's queryset,
+before it is returned, and where candidates are missing the exact answer of Postgres is given.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.db import connection
+from django.db.models import QuerySet
+
+from embeddings import live
+from embeddings.errors import VectorInvalid
+from embeddings.indexes.contract import Candidates
+from embeddings.live import View
+from embeddings.models import AbstractEmbedding, Space
+from embeddings.streams import halfvec_text, ids_statement, read_ids
+from embeddings.vectors import Neighbours, Plan, Step, Vector, normalise
+
+MAX_K = 10_000
+OVER_FETCH = 2  # times k, where a filter will drop some
+SPARE = 8  # more, for rows that vanish between the index and Postgres
+
+
+def nearest(
+    model: type[AbstractEmbedding],
+    space: Space,
+    vector: Vector,
+    *,
+    k: int = 24,
+    within: QuerySet[Any] | None = None,
+) -> Neighbours:
+    """Return the k subjects nearest to a vector, best first, all k if so many exist.
+
+    `vector` is (dimensions,); it is normalised here. `within` is a queryset of subjects: only
+    these are returned. Scores are cosine similarities, computed from float16 vectors.
+    Raise VectorInvalid for a vector of another width, zero, or not finite.
+    """
+    search = _Search(model, space, _checked(vector, space.dimensions), _checked_k(k), within)
+    return search.run()
+
+
+def nearest_exactly(
+    model: type[AbstractEmbedding],
+    space: Space,
+    vector: Vector,
+    *,
+    k: int = 24,
+    within: QuerySet[Any] | None = None,
+) -> Neighbours:
+    """Return what nearest() returns, by Postgres alone: slower, and the judge of every index."""
+    search = _Search(model, space, _checked(vector, space.dimensions), _checked_k(k), within)
+    return search.in_postgres("postgres")
+
+
+class _Search:
+    """One call of nearest(), with the steps it took."""
+
+    def __init__(
+        self,
+        model: type[AbstractEmbedding],
+        space: Space,
+        vector: Vector,
+        k: int,
+        within: QuerySet[Any] | None,
+    ) -> None:
+        self.model, self.space, self.vector, self.k, self.within = model, space, vector, k, within
+        self.steps: list[Step] = []
+
+    def run(self) -> Neighbours:
+        if self.within is not None:
+            with self.step("count"):
+                limit = settings.INDEX_NARROW_FILTER
+                is_narrow = self.within.order_by()[: limit + 1].count() <= limit
+            if is_narrow:
+                return self.in_postgres("postgres, narrow filter")
+        with self.step("view"):
+            view = live.index_of(self.model, self.space).view()
+        return self.over_fetched(view) or self.among_ids(view) or self.in_postgres("postgres")
+
+    def over_fetched(self, view: View) -> Neighbours | None:
+        """Ask for some more than k and keep what the filter lets through, if that is enough.
+
+        The k best of those that pass are the true k: whoever is missing scores less.
+        """
+        wanted = SPARE + self.k * (OVER_FETCH if self.within is not None else 1)
+        with self.step("faiss"):
+            found = view.search(self.vector, wanted)
+        return self.checked("faiss", found)
+
+    def among_ids(self, view: View) -> Neighbours | None:
+        """Search only the vectors whose ids the filter leaves."""
+        if self.within is None:
+            return None
+        with self.step("ids"):
+            ids = read_ids(self.within)
+        with self.step("faiss"):
+            found = view.search(self.vector, SPARE + self.k, among=ids)
+        return self.checked("faiss, among the filtered", found)
+
+    def in_postgres(self, route: str) -> Neighbours:
+        subject = self.model.subject_field()
+        table, column = self.model._meta.db_table, subject.column
+        condition, parameters = "", tuple[Any, ...]()
+        if self.within is not None:
+            inner, parameters = ids_statement(self.within)
+            condition = f"AND {column} IN ({inner})"
+        text = halfvec_text(self.vector)
+        with self.step("postgres"), connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {column}, -(vector <#> %s::halfvec) AS score FROM {table} "
+                f"WHERE space_id = %s {condition} ORDER BY score DESC, {column} LIMIT %s",
+                [text, self.space.pk, *parameters, self.k],
+            )
+            rows = cursor.fetchall()
+        found = Candidates(
+            np.array([row[0] for row in rows], dtype=np.int64),
+            np.array([row[1] for row in rows], dtype=np.float32),
+        )
+        return self.answer(route, found, candidates=len(rows))
+
+    def checked(self, route: str, found: Candidates) -> Neighbours | None:
+        """Keep the candidates that Postgres still has and lets through; None if they are too few.
+
+        Too few may mean that no more exist, or that the index does not know them yet: only
+        Postgres can tell, and where few match it does so quickly.
+        """
+        subject = self.model.subject_field()
+        with self.step("check"):
+            rows = self.model._default_manager.filter(
+                space=self.space, **{f"{subject.attname}__in": found.ids.tolist()}
+            )
+            if self.within is not None:
+                rows = rows.filter(**{f"{subject.name}__in": self.within.order_by().values("pk")})
+            stays = np.isin(found.ids, read_ids(rows, subject.attname))
+        if np.count_nonzero(stays) < self.k:
+            return None
+        kept = Candidates(found.ids[stays], found.scores[stays])
+        return self.answer(route, kept, candidates=len(found.ids))
+
+    def answer(self, route: str, found: Candidates, *, candidates: int) -> Neighbours:
+        plan = Plan(route=route, exact=True, candidates=candidates, steps=tuple(self.steps))
+        return Neighbours(found.ids[: self.k], found.scores[: self.k], plan)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.steps.append(Step(name, (time.perf_counter() - started) * 1000))
+
+
+def _checked(vector: Vector, dimensions: int) -> Vector:
+    if vector.shape != (dimensions,):
+        raise VectorInvalid(f"A vector of shape {vector.shape} was given; ({dimensions},) is due.")
+    # Rounded as the stored ones are, so that every route computes the same scores.
+    return normalise(vector).astype(np.float16).astype(np.float32)
+
+
+def _checked_k(k: int) -> int:
+    if not 1 <= k <= MAX_K:
+        raise ValueError(f"k must be from 1 to {MAX_K}")
+    return k

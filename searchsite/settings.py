@@ -1,0 +1,200 @@
+"""Django's settings, each from `environment.py` or fixed here because nobody should change it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dj_database_url
+import django_stubs_ext
+from django.core.exceptions import ImproperlyConfigured
+
+from searchsite import environment
+from searchsite.environment import BASE_DIR, celery_broker_url
+
+django_stubs_ext.monkeypatch()
+
+ENVIRONMENT = environment.read()
+
+DATA_DIR = ENVIRONMENT.DATA_DIR
+DEBUG = ENVIRONMENT.DEBUG
+ALLOWED_HOSTS = list(ENVIRONMENT.ALLOWED_HOSTS)
+CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.CSRF_TRUSTED_ORIGINS)
+
+for name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL"):
+    if not getattr(ENVIRONMENT, name):
+        raise ImproperlyConfigured(
+            f"{name} is not set. Start with bin/start, which sets it, or see docs/settings.md."
+        )
+
+SECRET_KEY = ENVIRONMENT.SECRET_KEY
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_htmx",
+    "embeddings",
+    "gallery",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "searchsite.urls"
+WSGI_APPLICATION = "searchsite.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "gallery.context.site",
+            ],
+        },
+    },
+]
+
+DATABASES: dict[str, Any] = {
+    "default": {
+        **dj_database_url.parse(
+            ENVIRONMENT.DATABASE_URL, conn_max_age=600, conn_health_checks=True
+        ),
+        "OPTIONS": {"connect_timeout": 5},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "search"
+LOGOUT_REDIRECT_URL = "search"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = ENVIRONMENT.TIME_ZONE
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_ROOT = DATA_DIR / "media"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+FILE_UPLOAD_TEMP_DIR = None
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20
+DATA_UPLOAD_MAX_NUMBER_FILES = 200
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+if ENVIRONMENT.SECURE:
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+REDIS_URL = ENVIRONMENT.REDIS_URL
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
+    }
+}
+
+CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # Longer than the longest task (a snapshot of millions), else it would run twice.
+    "visibility_timeout": 3600,
+    # A message that a killed worker had taken comes back in seconds instead of 90.
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    # A dead Redis must not hold up the request that wants to wake a worker.
+    "socket_connect_timeout": 2,
+    "socket_timeout": 10,
+}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
+CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE = {
+    "embed what waits": {"task": "gallery.tasks.embed_waiting", "schedule": 30},
+    "find what was missed": {"task": "gallery.tasks.reconcile", "schedule": 60},
+    "build due snapshots": {"task": "embeddings.tasks.build_due_snapshots", "schedule": 60},
+    "prune the change feed": {"task": "embeddings.tasks.prune_feed", "schedule": 3600},
+}
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": ENVIRONMENT.LOG_LEVEL},
+    "loggers": {
+        # What the libraries tell at INFO (every HTTP call, every loaded weight) is noise here.
+        name: {"level": "WARNING"}
+        for name in ("httpx", "urllib3", "transformers", "huggingface_hub", "botocore")
+    },
+}
+
+PUBLIC_SEARCH = ENVIRONMENT.PUBLIC_SEARCH
+DEFAULT_VISIBILITY = ENVIRONMENT.DEFAULT_VISIBILITY
+MAX_IMAGE_BYTES = ENVIRONMENT.MAX_IMAGE_MEGABYTES * 10**6
+MAX_IMAGE_PIXELS = ENVIRONMENT.MAX_IMAGE_MEGAPIXELS * 10**6
+MAX_IMAGE_FRAMES = ENVIRONMENT.MAX_IMAGE_FRAMES
+
+ENCODER = ENVIRONMENT.ENCODER
+ENCODER_REVISION = ENVIRONMENT.ENCODER_REVISION
+ENCODER_DEVICE = ENVIRONMENT.ENCODER_DEVICE
+ENCODER_PRECISION = ENVIRONMENT.ENCODER_PRECISION
+ENCODER_BATCH = ENVIRONMENT.ENCODER_BATCH
+
+INDEX_DIR = DATA_DIR / "index"
+INDEX_POLL_SECONDS = ENVIRONMENT.INDEX_POLL_SECONDS
+INDEX_DELTA_LIMIT = ENVIRONMENT.INDEX_DELTA_LIMIT
+INDEX_NARROW_FILTER = ENVIRONMENT.INDEX_NARROW_FILTER
+FEED_KEEP_HOURS = ENVIRONMENT.FEED_KEEP_HOURS
+
+JOB_LEASE_SECONDS = ENVIRONMENT.JOB_LEASE_SECONDS
+JOB_MAX_ATTEMPTS = ENVIRONMENT.JOB_MAX_ATTEMPTS
