@@ -159,10 +159,14 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "inte
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
-    "embed what waits": {"task": "gallery.tasks.embed_waiting", "schedule": 30},
-    "find what was missed": {"task": "gallery.tasks.reconcile", "schedule": 60},
-    "build due snapshots": {"task": "embeddings.tasks.build_due_snapshots", "schedule": 60},
-    "prune the change feed": {"task": "embeddings.tasks.prune_feed", "schedule": 3600},
+    name: {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+    # A message that waited until the next one came is of no use: it expires.
+    for name, task, seconds in (
+        ("embed what waits", "gallery.tasks.embed_waiting", 30),
+        ("find what was missed", "gallery.tasks.reconcile", 60),
+        ("build due snapshots", "embeddings.tasks.build_due_snapshots", 60),
+        ("prune the change feed", "embeddings.tasks.prune_feed", 3600),
+    )
 }
 
 LOGGING = {
@@ -174,7 +178,7 @@ LOGGING = {
     "loggers": {
         # What the libraries tell at INFO (every HTTP call, every loaded weight) is noise here.
         name: {"level": "WARNING"}
-        for name in ("httpx", "urllib3", "transformers", "huggingface_hub", "botocore")
+        for name in ("httpx", "urllib3", "transformers", "huggingface_hub", "botocore", "faiss")
     },
 }
 

@@ -59,4 +59,5 @@ def store(ids: Ids, vectors: Vectors, space: Space) -> None:
 def truth(space: Space) -> dict[int, tuple[float, ...]]:
     """Return what Postgres holds, by image: the judge of every index."""
     rows = ImageEmbedding.objects.filter(space=space).values_list("image_id", "vector")
-    return {image_id: tuple(vector) for image_id, vector in rows}
+    # Postgres prints a float16 as the shortest number that means it; the array has all its digits.
+    return {image_id: tuple(np.float16(vector).astype(float).tolist()) for image_id, vector in rows}

@@ -12,11 +12,15 @@ from typing import Any, cast
 
 import torch
 from PIL.Image import Image as Pixels
+from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from embeddings.encoders.sources import Source
-from embeddings.errors import EncoderUnavailable
+from embeddings.errors import EncoderUnavailable, VectorInvalid
 from embeddings.vectors import Vectors, normalise
+
+transformers_logging.disable_progress_bar()
 
 # Below this size bfloat16 saves less time than its rounding is worth.
 BFLOAT16_FROM_PARAMETERS = 20_000_000
@@ -38,9 +42,9 @@ class TorchEncoder:
             )
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             self._processor: Any = AutoImageProcessor.from_pretrained(
-                folder, trust_remote_code=False, use_fast=False
+                folder, trust_remote_code=False, backend="pil"
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise EncoderUnavailable(
                 f"The folder {folder} holds no encoder that can be loaded: {error}"
             ) from error
@@ -54,7 +58,10 @@ class TorchEncoder:
         self._image_dtype = choose_dtype(precision, self._device, self._model.num_parameters())
         self._text_options = text_options(self._model.config, self._tokenizer)
         self.image_edge = image_edge(self._processor)
-        self.dimensions = self.encode_texts(["a"]).shape[1]
+        try:
+            self.dimensions = self.encode_texts(["a"]).shape[1]
+        except VectorInvalid as error:
+            raise EncoderUnavailable(f"The checkpoint in {folder} is damaged: {error}") from error
 
     def encode_images(self, images: Sequence[Pixels]) -> Vectors:
         """Return (n, dimensions) of RGB images."""

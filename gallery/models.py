@@ -1,0 +1,216 @@
+"""Image records: one row an image, and what is known about it."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.urls import reverse
+
+from embeddings.models import AbstractEmbedding, AbstractEmbeddingJob
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+
+class Tag(models.Model):
+    """A word that many images share. Names are lower case, trimmed."""
+
+    name = models.CharField(max_length=100, unique=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Album(models.Model):
+    """A named set of one owner's images; an image lies in one album or none."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="albums")
+    name = models.CharField(max_length=200)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "name"], name="album_name_once_per_owner")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Visibility(models.TextChoices):
+    PUBLIC = "public", "Public"
+    PRIVATE = "private", "Private"
+
+
+class State(models.TextChoices):
+    WAITING = "waiting", "Waiting"
+    READY = "ready", "Ready"
+    FAILED = "failed", "Failed"
+
+
+class ImageQuerySet(models.QuerySet["Image"]):
+    def visible_to(self, viewer: AbstractBaseUser | AnonymousUser) -> ImageQuerySet:
+        """Keep what the viewer may see: public images, own ones; a superuser sees all.
+
+        Without PUBLIC_SEARCH, visitors who are not logged in see nothing.
+        """
+        if not viewer.is_authenticated:
+            public = self.filter(visibility=Visibility.PUBLIC)
+            return public if settings.PUBLIC_SEARCH else self.none()
+        if getattr(viewer, "is_superuser", False):
+            return self
+        return self.filter(models.Q(visibility=Visibility.PUBLIC) | models.Q(owner=viewer.pk))
+
+
+class Image(models.Model):
+    """One file with its record. Comes in through `ingest.add_image`, leaves through `removal`."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="images")
+    file = models.FileField(max_length=255, editable=False)
+    thumbnail_small = models.FileField(max_length=255, editable=False)
+    thumbnail_large = models.FileField(max_length=255, editable=False)
+
+    sha256 = models.CharField(max_length=64, editable=False)
+    original_name = models.CharField("file name", max_length=255, blank=True)
+    mime_type = models.CharField("MIME type", max_length=50, editable=False)
+    width = models.PositiveIntegerField(editable=False, help_text="Pixels, as displayed.")
+    height = models.PositiveIntegerField(editable=False, help_text="Pixels, as displayed.")
+    bytes = models.PositiveBigIntegerField(editable=False)
+
+    taken_at = models.DateTimeField(null=True, blank=True)
+    camera = models.CharField(max_length=200, blank=True)
+    latitude = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(-90), MaxValueValidator(90)]
+    )
+    longitude = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(-180), MaxValueValidator(180)]
+    )
+    colours = models.JSONField(
+        default=list,
+        editable=False,
+        help_text='Dominant colours, largest first: [{"hex": "#aabbcc", "share": 0.4}, ...].',
+    )
+
+    caption = models.TextField(blank=True, max_length=10_000)
+    tags = models.ManyToManyField(Tag, blank=True, related_name="images")
+    album = models.ForeignKey(Album, models.SET_NULL, null=True, blank=True, related_name="images")
+    category = models.CharField(max_length=100, blank=True, db_index=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    source_url = models.URLField("source URL", max_length=2000, blank=True)
+    licence = models.CharField(max_length=200, blank=True)
+    attribution = models.CharField(max_length=500, blank=True)
+
+    visibility = models.CharField(max_length=10, choices=Visibility.choices)
+    state = models.CharField(
+        max_length=10, choices=State.choices, default=State.WAITING, editable=False
+    )
+    failure = models.TextField(blank=True, editable=False, help_text="Why embedding failed.")
+    added_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    # Kept by Postgres itself (triggers of migration 0002): caption, further captions and tags,
+    # category, file name, metadata.
+    full_text = SearchVectorField(null=True, editable=False)
+
+    objects = ImageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-added_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "sha256"], name="image_once_per_owner")
+        ]
+        indexes = [
+            GinIndex(fields=["full_text"], name="image_full_text"),
+            GinIndex(fields=["metadata"], name="image_metadata", opclasses=["jsonb_path_ops"]),
+            models.Index(fields=["taken_at"], name="image_taken_at"),
+            models.Index(fields=["visibility", "owner"], name="image_rights"),
+            models.Index(fields=["state"], name="image_state"),
+        ]
+
+    def __str__(self) -> str:
+        return self.original_name or str(self.uuid)
+
+    def get_absolute_url(self) -> str:
+        return reverse("image", args=[self.uuid])
+
+
+class Caption(models.Model):
+    """A further caption of an image, with where it is from ("coco", "catalogue", ...)."""
+
+    image = models.ForeignKey(Image, models.CASCADE, related_name="captions")
+    text = models.TextField(max_length=10_000)
+    source = models.CharField(max_length=100)
+    added_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["image", "source", "text"], name="caption_once_per_source"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.text[:80]
+
+
+class ImageEmbedding(AbstractEmbedding):
+    """Vectors of images: a vector table of the plugin."""
+
+    image = models.ForeignKey(Image, models.CASCADE, related_name="embeddings")
+
+    class Meta(AbstractEmbedding.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["image", "space"], name="image_once_per_space")
+        ]
+
+
+class ImageEmbeddingJob(AbstractEmbeddingJob):
+    """The queue of record: an image that waits for its vector in a space."""
+
+    image = models.ForeignKey(Image, models.CASCADE, related_name="jobs")
+
+    class Meta(AbstractEmbeddingJob.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["image", "space"], name="job_once_per_space")
+        ]
+
+
+class ApiToken(models.Model):
+    """Lets a program act as a user. Only the sha256 of the token is kept."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=100)
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def issue(cls, user: AbstractBaseUser, name: str) -> str:
+        """Make a token for the user and return it; this is the only time it can be read."""
+        token = secrets.token_urlsafe(32)
+        cls.objects.create(user_id=user.pk, name=name, sha256=cls.sha256_of(token))
+        return token
+
+    @staticmethod
+    def sha256_of(token: str) -> str:
+        return hashlib.sha256(token.encode()).hexdigest()

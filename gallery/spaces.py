@@ -1,0 +1,87 @@
+"""The gallery's space: which encoder its vectors are of, and what a person should know of it."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, Q, Subquery
+
+from embeddings.encoders import registry, sources
+from embeddings.encoders.sources import BUNDLED, Source
+from embeddings.models import Space
+from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
+
+NOTICE = (
+    "This gallery uses the bundled encoder, which understands drawn scenes only, not photographs. "
+    "For photographs: bin/manage switch_encoder openai/clip-vit-base-patch32, or a folder of your "
+    "own; see “A real CLIP” in the README."
+)
+
+
+def active() -> Space | None:
+    """Return the space that searches use; None before the first start has chosen one."""
+    return Space.objects.filter(state=Space.State.ACTIVE).first()
+
+
+def current() -> list[Space]:
+    """Return the spaces in which every image gets a vector: the active one and those filling."""
+    return list(Space.objects.exclude(state=Space.State.RETIRED).order_by("pk"))
+
+
+def ensure() -> Space:
+    """Return the active space; the first time, choose its encoder and make it.
+
+    A gallery keeps the encoder of its active space whatever ENCODER says later: vectors of two
+    encoders cannot be compared. Raise EncoderUnavailable when ENCODER names none.
+    """
+    space = active()
+    if space is not None:
+        return space
+    try:
+        with transaction.atomic():
+            return _made_for(sources.choose(), Space.State.ACTIVE)
+    except IntegrityError:
+        return Space.objects.get(state=Space.State.ACTIVE)  # another process was first
+
+
+def begin_filling(encoder_name: str) -> Space:
+    """Return the space of another encoder, in which every image gets a vector from now on.
+
+    Searches go on in the active one. Raise EncoderUnavailable when the name means no encoder.
+    """
+    source = sources.find(encoder_name, revision=settings.ENCODER_REVISION)
+    known = Space.objects.filter(name=source.name, revision=source.revision)
+    known.filter(state=Space.State.RETIRED).update(state=Space.State.FILLING)
+    return known.first() or _made_for(source, Space.State.FILLING)
+
+
+@transaction.atomic
+def switch_to(space: Space) -> None:
+    """Make a filled space the active one: from the next search on, only it is used."""
+    Space.objects.filter(state=Space.State.ACTIVE).exclude(pk=space.pk).update(
+        state=Space.State.RETIRED
+    )
+    Space.objects.filter(pk=space.pk).update(state=Space.State.ACTIVE)
+    ImageEmbeddingJob.objects.exclude(space=space).delete()
+    in_space = Q(pk__in=ImageEmbedding.objects.filter(space=space).values("image"))
+    parked = ImageEmbeddingJob.objects.filter(image=OuterRef("pk"), failed_at__isnull=False)
+    Image.objects.filter(in_space).update(state=State.READY, failure="")
+    Image.objects.filter(~in_space, Exists(parked)).update(
+        state=State.FAILED, failure=Subquery(parked.values("last_error")[:1])
+    )
+    Image.objects.filter(~in_space, ~Exists(parked)).update(state=State.WAITING, failure="")
+
+
+def notice() -> str:
+    """Return what a person should know before trusting the results; "" when there is nothing."""
+    space = active()
+    return NOTICE if space is not None and space.name == BUNDLED else ""
+
+
+def _made_for(source: Source, state: Space.State) -> Space:
+    return Space.objects.create(
+        name=source.name,
+        revision=source.revision,
+        dimensions=registry.open_source(source).dimensions,
+        state=state,
+    )

@@ -1,0 +1,47 @@
+"""Tasks of the gallery. A message only says that there is work; the job table says which."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+from celery.worker import state
+from django.core.cache import cache
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from gallery import pipeline
+
+# Set while a message is under way that no worker has begun: one is enough for any number of jobs.
+WOKEN = "semblance:woken"
+WOKEN_SECONDS = 30
+
+log = logging.getLogger(__name__)
+
+
+@shared_task
+def embed_waiting() -> int:
+    """Embed every image that waits, or as many as the worker has time for before it ends."""
+    cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
+    return pipeline.embed_waiting(goes_on=lambda: state.should_stop is None)
+
+
+@shared_task
+def reconcile() -> int:
+    """Park what keeps killing its worker, and find images that nobody queued."""
+    parked, found = pipeline.park_lost(), pipeline.add_missing()
+    if found:
+        wake()
+    return parked + found
+
+
+def wake() -> None:
+    """Tell a worker that there is work. Call it after the commit.
+
+    Without Redis nothing is lost: beat's next kick finds the job.
+    """
+    try:
+        if cache.add(WOKEN, 1, timeout=WOKEN_SECONDS):
+            embed_waiting.delay()
+    except (OperationalError, RedisError) as error:
+        log.warning("The worker could not be woken, it will look by itself soon: %s", error)

@@ -1,0 +1,46 @@
+"""The worker's sign of life: a key in the cache that lives a minute."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from celery.signals import worker_ready, worker_shutdown
+from django.core.cache import cache
+from redis.exceptions import RedisError
+
+ALIVE = "semblance:worker-alive"
+ALIVE_SECONDS = 60
+BEAT_SECONDS = 5
+
+log = logging.getLogger(__name__)
+
+
+@worker_ready.connect
+def begin(**_signal: Any) -> None:
+    # A thread, because a solo worker answers nobody while it encodes.
+    threading.Thread(target=_beat, name="sign of life", daemon=True).start()
+
+
+@worker_shutdown.connect
+def end(**_signal: Any) -> None:
+    try:
+        cache.delete(ALIVE)
+    except RedisError as error:
+        log.warning("The sign of life stays for a minute: %s", error)
+
+
+def is_alive() -> bool:
+    """Whether any worker gave a sign of life lately. Raise RedisError without Redis."""
+    return cache.get(ALIVE) is not None
+
+
+def _beat() -> None:
+    while True:
+        try:
+            cache.set(ALIVE, time.time(), timeout=ALIVE_SECONDS)
+        except RedisError as error:
+            log.warning("No sign of life: %s", error)
+        time.sleep(BEAT_SECONDS)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embeddings.encoders import registry, sources
+from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
+from embeddings.errors import EncoderUnavailable
+from embeddings.models import Space
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(BUNDLED_FOLDER, tmp_path / "encoder")
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return registry.open_source(sources.find(BUNDLED))
+
+
+IMAGES = [Image.new("RGB", (300, 200), colour) for colour in ("red", "blue", "white")]
+
+
+def test_vectors_are_of_unit_length(bundled):
+    for vectors in (bundled.encode_images(IMAGES), bundled.encode_texts(["a", "a red boat"])):
+        assert vectors.dtype == np.float32
+        assert vectors.shape[1] == bundled.dimensions
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_a_batch_gives_what_one_by_one_gives(bundled):
+    texts = ["a boat", "two red boats and a small yellow moon at night on the sea", "day"]
+    for encode, items in ((bundled.encode_images, IMAGES), (bundled.encode_texts, texts)):
+        together = encode(items)
+        alone = np.concatenate([encode([item]) for item in items])
+        np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
+def test_a_very_long_text_is_cut(bundled):
+    assert bundled.encode_texts(["boat " * 10_000]).shape == (1, bundled.dimensions)
+
+
+def test_it_tells_the_words_it_never_learned(bundled):
+    assert bundled.unknown_words("a red Boat, and a zeppelin") == ("zeppelin",)
+
+
+def test_the_revision_is_of_the_contents(folder):
+    first = sources.find(str(folder))
+    assert first.revision == sources.find(BUNDLED).revision
+    config = folder / "config.json"
+    config.write_text(config.read_text() + " ")
+    assert sources.find(str(folder)).revision != first.revision
+
+
+def break_weights(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+
+
+def make_pickle(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [break_weights, make_pickle, remove("config.json"), remove("model.safetensors"),
+     remove("tokenizer.json"), remove("preprocessor_config.json")],
+    ids=["cut weights", "pickle", "no config", "no weights", "no tokenizer", "no processor"],
+)  # fmt: skip
+def test_a_folder_that_is_no_encoder_is_refused_with_a_sentence(folder, harm):
+    harm(folder)
+    with pytest.raises(EncoderUnavailable):
+        registry.open_source(sources.find(str(folder)))
+
+
+@pytest.mark.parametrize("name", ["/not/there", "./not-there", "nobody/nothing", "a/b/c"])
+def test_a_name_that_means_nothing_is_refused_with_a_sentence(name):
+    with pytest.raises(EncoderUnavailable, match=name.split("/")[-1]):
+        sources.find(name)
+
+
+def test_an_encoder_that_changed_since_its_space_was_filled_is_refused(folder):
+    space = Space(name=str(folder), revision="another", dimensions=256)
+    with pytest.raises(EncoderUnavailable, match="no longer those"):
+        registry.load(space)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip", "dual"])
+def test_it_gives_what_transformers_gives(tmp_path, kind):
+    from tests.encoders import make_encoder, reference
+
+    folder = make_encoder(kind, tmp_path)
+    encoder = registry.open_source(sources.find(str(folder)))
+    texts = ["two red boats at night", "a"]
+    image_vectors, text_vectors = reference(folder, IMAGES, texts)
+    np.testing.assert_allclose(encoder.encode_images(IMAGES), image_vectors, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode_texts(texts), text_vectors, atol=1e-5)

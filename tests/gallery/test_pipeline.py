@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import io
+import time
+from collections import Counter
+
+import pytest
+from PIL import Image as PillowImage
+
+from embeddings import live
+from gallery import spaces, tasks
+from gallery.ingest import NewImage, add_image
+from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
+from gallery.pipeline import add_missing, embed_waiting, park_lost, reembed
+from gallery.query import Query, TextTerm
+from gallery.search import search
+from scenes import compose, draw
+from tests.rows import make_images, make_user
+from tests.workers import Worker, wait_until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def space():
+    live.forget_all()
+    return spaces.ensure()
+
+
+@pytest.fixture
+def start_worker(tmp_path):
+    workers = []
+
+    def start(**variables):
+        worker = Worker(tmp_path / "worker.log", **variables)
+        workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.stop()
+
+
+def add(seed: int) -> Image:
+    file = io.BytesIO()
+    draw(compose(seed), size=(128, 96)).save(file, "PNG")
+    image, _ = add_image(NewImage(file=file, owner=make_user(), original_name=f"{seed}.png"))
+    return image
+
+
+def states():
+    return Counter(Image.objects.values_list("state", flat=True))
+
+
+def embedded_once():
+    """Every ready image has one vector, and every vector is of a ready image."""
+    vectors = list(ImageEmbedding.objects.values_list("image_id", flat=True))
+    ready = Image.objects.filter(state=State.READY).values_list("pk", flat=True)
+    return sorted(vectors) == sorted(ready)
+
+
+def test_an_upload_goes_the_whole_way_through_a_real_worker(start_worker):
+    worker = start_worker()
+    images = [add(seed) for seed in range(5)]
+    wait_until(lambda: states()[State.READY] == 5, worker=worker)
+    assert embedded_once()
+    assert not ImageEmbeddingJob.objects.exists()
+    page = search(Query(terms=(TextTerm("a boat"),), k=10), make_user())
+    assert {hit.image.pk for hit in page.hits} == {image.pk for image in images}
+
+    # The worker is warm now: an upload is found within two seconds.
+    started = time.monotonic()
+    newest = add(99)
+    wait_until(
+        lambda: newest.pk
+        in {hit.image.pk for hit in search(Query(terms=(TextTerm("sea"),)), make_user()).hits},
+        worker=worker,
+    )
+    assert time.monotonic() - started < 2
+
+
+def test_a_worker_killed_in_the_middle_of_a_batch_loses_and_repeats_nothing(start_worker):
+    images = [add(seed) for seed in range(60)]
+    variables = {"JOB_LEASE_SECONDS": "3", "ENCODER_BATCH": "8"}
+    worker = start_worker(**variables)
+    tasks.wake()
+    wait_until(lambda: ImageEmbedding.objects.count() >= 8, worker=worker)
+    worker.kill()
+    assert 0 < ImageEmbedding.objects.count() < len(images)
+
+    second = start_worker(**variables)
+
+    def is_done():
+        tasks.wake()  # as beat does
+        return states()[State.READY] == len(images)
+
+    wait_until(is_done, worker=second, seconds=90)
+    assert embedded_once()
+    assert not ImageEmbeddingJob.objects.exists()
+
+
+def test_a_corrupt_file_is_parked_with_its_reason_and_harms_no_neighbour():
+    images = [add(seed) for seed in range(4)]
+    with images[1].file.storage.open(images[1].file.name, "wb") as file:
+        file.write(b"no longer an image")
+    images[2].file.storage.delete(images[2].file.name)
+    assert embed_waiting() == 2
+    broken, lost = Image.objects.get(pk=images[1].pk), Image.objects.get(pk=images[2].pk)
+    assert (broken.state, lost.state) == (State.FAILED, State.WAITING)
+    assert "not an image" in broken.failure
+    assert "cannot be read" in ImageEmbeddingJob.objects.get(image=lost).last_error
+    assert embedded_once()
+
+
+def test_an_image_that_kills_every_worker_is_parked(settings):
+    image = add(1)
+    ImageEmbeddingJob.objects.update(
+        attempts=settings.JOB_MAX_ATTEMPTS, lease_until="2020-01-01T00:00:00Z"
+    )
+    assert park_lost() == 1
+    image.refresh_from_db()
+    assert image.state == State.FAILED
+    assert "died" in image.failure
+
+
+def test_images_that_nobody_queued_are_found():
+    add(1)
+    make_images(3, state=State.WAITING)
+    assert add_missing() == 3
+    assert ImageEmbeddingJob.objects.count() == 4
+
+
+def test_embedding_again_replaces_the_vector():
+    image = add(1)
+    embed_waiting()
+    ImageEmbedding.objects.update(vector=[1.0] + [0.0] * (spaces.active().dimensions - 1))
+    assert reembed(Image.objects.filter(pk=image.pk)) == 1
+    assert embed_waiting() == 1
+    assert ImageEmbedding.objects.get().vector[1:] != [0.0] * (spaces.active().dimensions - 1)
+    assert embedded_once()
+
+
+def test_an_image_of_one_pixel_and_one_very_long_are_embedded():
+    for size in ((1, 1), (3000, 2), (2, 3000)):
+        file = io.BytesIO()
+        PillowImage.new("RGB", size, "teal").save(file, "PNG")
+        add_image(NewImage(file=file, owner=make_user()))
+    assert embed_waiting() == 3
