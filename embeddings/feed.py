@@ -50,7 +50,7 @@ FROM embeddings_feed f WHERE f.table_id = %(table_id)s
 _PRUNE = """
 WITH mark AS (
     SELECT least(pg_snapshot_xmin(pg_current_snapshot()), old.xid) AS xid
-    FROM (SELECT max(xid) AS xid FROM embeddings_change WHERE at < now() - %(keep)s) old
+    FROM (SELECT max(xid) AS xid FROM embeddings_change WHERE at < now() - %(keep)s::interval) old
     WHERE old.xid IS NOT NULL
 ), moved AS (
     UPDATE embeddings_feed SET pruned_to = greatest(pruned_to, mark.xid) FROM mark
@@ -134,8 +134,8 @@ def count_changes(model: type[AbstractEmbedding], space: Space, since: FeedPosit
 def prune(keep: timedelta) -> int:
     """Delete changes older than `keep`; readers that were away for longer rebuild."""
     with connection.cursor() as cursor:
-        cursor.execute(_PRUNE, {"keep": keep})
-        return cursor.rowcount
+        cursor.execute(_PRUNE, {"keep": f"{keep.total_seconds()} seconds"})
+        return int(cursor.rowcount)
 
 
 def _place(model: type[AbstractEmbedding]) -> _Place:

@@ -204,7 +204,7 @@ class Queue:
             "vectors": self.vectors._meta.db_table,
             "subject": subject.column,
             "target": subject.target_field.model._meta.db_table,
-            "key": subject.target_field.column,
+            "key": str(subject.target_field.column),
         }
 
 

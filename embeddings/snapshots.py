@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from embeddings import feed
-from embeddings.errors import SnapshotBroken
+from embeddings.errors import FeedLost, SnapshotBroken
 from embeddings.feed import FeedPosition
 from embeddings.indexes import faiss_flat
 from embeddings.indexes.faiss_flat import FaissFlat
@@ -85,7 +85,7 @@ def is_due(model: type[AbstractEmbedding], space: Space) -> bool:
         return model._default_manager.filter(space=space).exists()
     try:
         behind = feed.count_changes(model, space, position_of(newest))
-    except feed.FeedLost:
+    except FeedLost:
         return True
     return behind >= settings.INDEX_DELTA_LIMIT
 

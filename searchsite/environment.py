@@ -6,14 +6,21 @@ with a sentence that names it.
 
 from __future__ import annotations
 
+import re
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
 from django.core.exceptions import ImproperlyConfigured
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+SCHEMES = {
+    "DATABASE_URL": ("postgresql://", "postgres://"),
+    "REDIS_URL": ("redis://", "rediss://", "unix://"),
+}
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -127,6 +134,21 @@ class Environment(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("TIME_ZONE")
+    @classmethod
+    def known_zone(cls, value: str) -> str:
+        if value not in zoneinfo.available_timezones():
+            raise ValueError("no such time zone")
+        return value
+
+    @field_validator("DATABASE_URL", "REDIS_URL")
+    @classmethod
+    def known_scheme(cls, value: str, info: ValidationInfo) -> str:
+        schemes = SCHEMES[info.field_name or ""]
+        if value and not value.startswith(schemes):
+            raise ValueError(f"it must begin with {' or '.join(schemes)}")
+        return value
+
     @field_validator("DATA_DIR")
     @classmethod
     def absolute(cls, value: Path) -> Path:
@@ -139,11 +161,20 @@ def read() -> Environment:
         return Environment()
     except ValidationError as error:
         sentences = [
-            f"{problem['loc'][0] if problem['loc'] else 'The environment'} is wrong: "
-            f"{problem['msg'][:1].lower() + problem['msg'][1:]} (it is {problem.get('input')!r})."
+            f"{problem['loc'][0]} is wrong: {_sentence(problem['msg'])} "
+            f"(it is {_without_password(str(problem['input']))!r})."
             for problem in error.errors()
         ]
         raise ImproperlyConfigured(" ".join([*sentences, "See docs/settings.md."])) from error
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _without_password(value: str) -> str:
+    return re.sub(r"://[^@/]*@", "://...@", value)
 
 
 def celery_broker_url(redis_url: str) -> str:
@@ -151,4 +182,5 @@ def celery_broker_url(redis_url: str) -> str:
     if not redis_url.startswith("unix://"):
         return redis_url
     path, _, options = redis_url.removeprefix("unix://").partition("?")
-    return f"redis+socket://{path}?{options.replace('db=', 'virtual_host=')}"
+    broker_options = f"?{options.replace('db=', 'virtual_host=')}" if options else ""
+    return f"redis+socket://{path}{broker_options}"

@@ -54,7 +54,7 @@ class TorchEncoder:
                     f"{type(self._model).__name__} in {folder} does not encode both images and "
                     "texts, so it cannot serve as an encoder."
                 )
-        self._model = self._model.to(self._device).eval().requires_grad_(False)
+        self._model = self._model.to(self._device).eval()
         self._image_dtype = choose_dtype(precision, self._device, self._model.num_parameters())
         self._text_options = text_options(self._model.config, self._tokenizer)
         self.image_edge = image_edge(self._processor)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import faiss
+import faiss as faiss_without_types
 import numpy as np
 
 from embeddings.indexes.contract import Candidates, Mask
 from embeddings.vectors import Ids, Vector, Vectors
+
+# FAISS describes to a type checker the C++ below its Python, and not the Python.
+faiss: Any = faiss_without_types
 
 KIND = "SQfp16"
 
@@ -21,7 +25,7 @@ KIND = "SQfp16"
 class FaissFlat:
     """A flat FAISS index of float16 vectors. FAISS frees the GIL while it searches."""
 
-    def __init__(self, ids: Ids, index: faiss.Index) -> None:
+    def __init__(self, ids: Ids, index: Any) -> None:
         if index.ntotal != len(ids):
             raise ValueError(f"{index.ntotal} vectors have {len(ids)} ids")
         self.ids = ids
@@ -58,7 +62,7 @@ class FaissFlat:
         return Candidates(self.ids[places[0][found]], scores[0][found])
 
 
-def _selection(allowed: Mask | None) -> faiss.SearchParameters | None:
+def _selection(allowed: Mask | None) -> Any:
     if allowed is None:
         return None
     bits = np.packbits(allowed, bitorder="little")

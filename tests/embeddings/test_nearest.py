@@ -105,11 +105,9 @@ def test_rows_written_by_copy_are_found(library):
     space, _ = library
     nearest(ImageEmbedding, space, QUERY, k=1)
     (new,) = make_images(1).tolist()
-    with connection.cursor() as cursor:
-        with cursor.copy(
-            "COPY gallery_imageembedding (image_id, space_id, vector) FROM STDIN"
-        ) as c:
-            c.write_row((new, space.pk, "[" + ",".join(map(str, QUERY)) + "]"))
+    copy = "COPY gallery_imageembedding (image_id, space_id, vector) FROM STDIN"
+    with connection.cursor() as cursor, cursor.copy(copy) as rows:
+        rows.write_row((new, space.pk, str(QUERY.tolist())))
     assert nearest(ImageEmbedding, space, QUERY, k=1).ids.tolist() == [new]
 
 
