@@ -39,11 +39,15 @@ RETURNING j.{subject}
 """
 
 # One statement: no state in which a job is gone and its vector is not there, or the reverse.
-# A job whose lease went to another worker, or whose subject was deleted, is not in `done`.
+# A job whose lease went to another worker, or whose subject was deleted, is not in `done`. The
+# subjects are locked first, as whoever deletes them does: in another order the two would deadlock.
 _FINISH = """
-WITH done AS (
-    DELETE FROM {jobs} WHERE lease_token = %(token)s AND {subject} = ANY(%(subjects)s)
-    RETURNING {subject}, space_id
+WITH there AS MATERIALIZED (
+    SELECT {key} AS id FROM {target} WHERE {key} = ANY(%(subjects)s) ORDER BY 1 FOR KEY SHARE
+), done AS (
+    DELETE FROM {jobs} j USING there
+    WHERE j.lease_token = %(token)s AND j.{subject} = there.id
+    RETURNING j.{subject}, j.space_id
 )
 INSERT INTO {vectors} ({subject}, space_id, vector)
 SELECT done.{subject}, done.space_id, new.vector::halfvec
@@ -91,6 +95,7 @@ class Queue:
         return self._execute(
             "INSERT INTO {jobs} ({subject}, space_id) "
             "SELECT {key}, %(space)s FROM {target} WHERE {key} = ANY(%(subjects)s) "
+            "ORDER BY {key} FOR KEY SHARE "
             "ON CONFLICT ({subject}, space_id) DO NOTHING RETURNING id",
             space=space.pk,
             subjects=list(subjects),
@@ -176,6 +181,7 @@ class Queue:
             "(SELECT FROM {jobs} j WHERE j.{subject} = s.{key} AND j.space_id = %(space)s) "
             "AND NOT EXISTS "
             "(SELECT FROM {vectors} v WHERE v.{subject} = s.{key} AND v.space_id = %(space)s) "
+            "ORDER BY s.{key} FOR KEY SHARE OF s "
             "ON CONFLICT ({subject}, space_id) DO NOTHING RETURNING id",
             space=space.pk,
         )[1]

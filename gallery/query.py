@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field
 from datetime import date
@@ -98,6 +99,8 @@ class Query:
         if not 1 <= self.k <= MAX_K:
             raise QueryInvalid(f"k must be from 1 to {MAX_K}.")
         for term in self.terms:
+            if not math.isfinite(term.weight):
+                raise QueryInvalid("A weight must be a finite number.")
             if isinstance(term, TextTerm):
                 check_text(term.text)
 

@@ -64,13 +64,8 @@ def vector_of(terms: tuple[Term, ...], space: Space, visible: ImageQuerySet) -> 
 
 def unknown_words(terms: tuple[Term, ...], space: Space) -> tuple[str, ...]:
     """Return the words of the text terms that the encoder never learned."""
-    encoder = registry.load(space)
-    return tuple(
-        word
-        for term in terms
-        if isinstance(term, TextTerm)
-        for word in encoder.unknown_words(term.text)
-    )
+    texts = [term.text for term in terms if isinstance(term, TextTerm)]
+    return registry.load(space).unknown_words(" ".join(texts)) if texts else ()
 
 
 def hits(found: Neighbours, allowed: ImageQuerySet) -> tuple[Hit, ...]:

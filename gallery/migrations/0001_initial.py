@@ -5,6 +5,7 @@ import django.contrib.postgres.search
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
+import django.db.models.functions.text
 import pgvector.django.halfvec
 import uuid
 from django.conf import settings
@@ -146,7 +147,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='caption',
-            constraint=models.UniqueConstraint(fields=('image', 'source', 'text'), name='caption_once_per_source'),
+            constraint=models.UniqueConstraint(models.F('image'), models.F('source'), django.db.models.functions.text.MD5('text'), name='caption_once_per_source'),
         ),
         migrations.AddConstraint(
             model_name='imageembedding',

@@ -5,13 +5,14 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from embeddings import jobs
 from embeddings.errors import VectorInvalid
 from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob
 from gallery.pipeline import QUEUE
+from gallery.removal import delete_images
 from tests.rows import make_images, make_space, make_vectors
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -145,3 +146,28 @@ def test_images_with_neither_vector_nor_job_are_found(space):
     assert QUEUE.add_missing(space) == 0
     lease = QUEUE.claim(space, 10)
     assert lease.subjects == tuple(sorted(queued + forgotten))
+
+
+def test_deleting_images_while_their_vectors_are_written_harms_neither(space):
+    ids = queue(60, space)
+    errors = []
+
+    def delete():
+        try:
+            for start in range(0, 60, 10):
+                delete_images(Image.objects.filter(pk__in=ids[start : start + 5]))
+        except OperationalError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    while lease := QUEUE.claim(space, 10):
+        QUEUE.finish(lease, lease.subjects, make_vectors(len(lease.subjects)))
+    deleter.join()
+    assert errors == []
+    left = list(Image.objects.order_by("pk").values_list("pk", flat=True))
+    assert len(left) == 30
+    embedded = ImageEmbedding.objects.order_by("image_id").values_list("image_id", flat=True)
+    assert list(embedded) == left
