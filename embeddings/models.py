@@ -6,6 +6,7 @@ subject; `nearest()` then searches it. See docs/plugin.md.
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import ClassVar
 
 from django.db import models
@@ -36,7 +37,12 @@ class Space(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.name} @ {self.revision[:12]}"
+        return f"{self.title} @ {self.revision[:12]}"
+
+    @property
+    def title(self) -> str:
+        """The encoder's name to show: of a folder only its last part."""
+        return PurePath(self.name).name if PurePath(self.name).is_absolute() else self.name
 
 
 class AbstractEmbedding(models.Model):

@@ -47,6 +47,7 @@ MIME_TYPES = {
 }
 _FORMATS = [name for name in MIME_TYPES if name != "MPO"]  # Pillow opens MPO as JPEG
 
+QUERY_EDGE = 512  # pixels of the shorter side; no encoder looks at more of an image that is shown
 MAX_EDGE = 65_535  # pixels; the most that a JPEG can say
 
 # Pillow reads in Python, piece by piece. A file of millions of tiny pieces would hold a thread for

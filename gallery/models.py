@@ -184,6 +184,7 @@ class ImageEmbeddingJob(AbstractEmbeddingJob):
     image = models.ForeignKey(Image, models.CASCADE, related_name="jobs")
 
     class Meta(AbstractEmbeddingJob.Meta):
+        verbose_name = "embedding job"
         constraints = [
             models.UniqueConstraint(fields=["image", "space"], name="job_once_per_space")
         ]
@@ -199,6 +200,7 @@ class ApiToken(models.Model):
     last_used_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
+        verbose_name = "API token"
         ordering = ["-created_at"]
 
     def __str__(self) -> str:

@@ -45,7 +45,7 @@ def search(query: Query, viewer: AbstractBaseUser | AnonymousUser) -> Page:
         hits=hits(found, allowed),
         plan=found.plan,
         took_ms=(time.perf_counter() - started) * 1000,
-        encoder=space.name,
+        encoder=space.title,
         unknown_words=unknown_words(query.terms, space),
     )
 

@@ -72,8 +72,10 @@ def test_an_upload_goes_the_whole_way_through_a_real_worker(start_worker):
     started = time.monotonic()
     newest = add(99)
     wait_until(
-        lambda: newest.pk
-        in {hit.image.pk for hit in search(Query(terms=(TextTerm("sea"),)), make_user()).hits},
+        lambda: (
+            newest.pk
+            in {hit.image.pk for hit in search(Query(terms=(TextTerm("sea"),)), make_user()).hits}
+        ),
         worker=worker,
     )
     assert time.monotonic() - started < 2

@@ -98,7 +98,7 @@ def query_of(options: dict[str, Any]) -> Query:
 def read_pixels(path: Path) -> Pixels:
     try:
         with path.open("rb") as file:
-            return inspection.open_image(file).pixels
+            return inspection.open_image(file, edge=inspection.QUERY_EDGE).pixels
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -1,0 +1,13 @@
+"""The admin: where images and all that belongs to them are managed."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from gallery.admin import albums, images, jobs, tokens
+
+__all__ = ["albums", "images", "jobs", "tokens"]
+
+admin.site.site_title = "Semblance"
+admin.site.site_header = "Semblance"
+admin.site.index_title = "Manage the gallery"

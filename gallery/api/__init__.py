@@ -1,0 +1,17 @@
+"""The JSON API, mounted at /api/v1/; docs/api.md explains it with examples."""
+
+from __future__ import annotations
+
+from gallery.api import images, searches
+from gallery.api.auth import WRITERS
+from gallery.api.errors import JsonAPI
+
+api = JsonAPI(
+    title="Semblance",
+    version="1",
+    urls_namespace="api",
+    auth=WRITERS,  # what says nothing else is for users only
+    description="Store images, and find them by words or by another image.",
+)
+api.add_router("", images.router)
+api.add_router("", searches.router)

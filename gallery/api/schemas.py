@@ -1,0 +1,188 @@
+"""What the API says: images and answers as JSON."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser, User
+from django.urls import reverse
+from ninja import Schema
+
+from gallery import spaces
+from gallery.models import Image, State, Visibility
+from gallery.query import Hit, Page
+
+
+class Problem(Schema):
+    """Every error: what is wrong, as a sentence."""
+
+    detail: str
+
+
+class Stored(Schema):
+    """An image that is in the gallery now; `is_new` is false when it was there before."""
+
+    id: uuid.UUID
+    sha256: str
+    is_new: bool
+    state: State
+
+    @classmethod
+    def of(cls, image: Image, *, is_new: bool) -> Stored:
+        return cls(id=image.uuid, sha256=image.sha256, is_new=is_new, state=State(image.state))
+
+
+class Refused(Schema):
+    """A file that was not taken; nothing of it is stored."""
+
+    file_name: str
+    error: str
+
+
+class CaptionRecord(Schema):
+    text: str
+    source: str
+
+
+class Colour(Schema):
+    hex: str
+    share: float
+
+
+class ImageRecord(Schema):
+    """All that is known about an image.
+
+    Where it was taken is told to its owner alone, and who owns it to those who are logged in.
+    """
+
+    id: uuid.UUID
+    sha256: str
+    state: State
+    failure: str
+    visibility: Visibility
+    owner: str | None
+    caption: str
+    captions: list[CaptionRecord]
+    tags: list[str]
+    album: str | None
+    category: str
+    metadata: dict[str, Any]
+    file_name: str
+    mime_type: str
+    width: int
+    height: int
+    bytes: int
+    colours: list[Colour]
+    taken_at: datetime | None
+    camera: str
+    latitude: float | None
+    longitude: float | None
+    source_url: str
+    licence: str
+    attribution: str
+    added_at: datetime
+    changed_at: datetime
+    url: str
+    thumbnail_url: str
+    original_url: str
+
+    @classmethod
+    def of(cls, image: Image, viewer: User | AnonymousUser) -> ImageRecord:
+        may_know_place = image.owner_id == viewer.pk or viewer.is_superuser
+        return cls(
+            id=image.uuid,
+            file_name=image.original_name,
+            owner=image.owner.get_username() if viewer.is_authenticated else None,
+            captions=[CaptionRecord(text=c.text, source=c.source) for c in image.captions.all()],
+            tags=tag_names(image),
+            album=image.album.name if image.album else None,
+            colours=[Colour(**colour) for colour in image.colours],
+            latitude=image.latitude if may_know_place else None,
+            longitude=image.longitude if may_know_place else None,
+            url=image.get_absolute_url(),
+            thumbnail_url=thumbnail_url(image),
+            original_url=reverse("original", args=[image.uuid]),
+            **{name: getattr(image, name) for name in PLAIN_FIELDS},
+        )
+
+
+PLAIN_FIELDS = (
+    *("sha256", "state", "failure", "visibility", "caption", "category", "metadata"),
+    *("mime_type", "width", "height", "bytes", "taken_at", "camera"),
+    *("source_url", "licence", "attribution", "added_at", "changed_at"),
+)
+
+
+class ImageList(Schema):
+    """Some images, newest first; `next` goes into `after` for the following ones."""
+
+    images: list[ImageRecord]
+    next: str | None
+
+
+class HitRecord(Schema):
+    id: uuid.UUID
+    score: float
+    rank: int
+    caption: str
+    tags: list[str]
+    url: str
+    thumbnail_url: str
+
+    @classmethod
+    def of(cls, hit: Hit) -> HitRecord:
+        return cls(
+            id=hit.image.uuid,
+            score=hit.score,
+            rank=hit.rank,
+            caption=hit.image.caption,
+            tags=tag_names(hit.image),
+            url=hit.image.get_absolute_url(),
+            thumbnail_url=thumbnail_url(hit.image),
+        )
+
+
+class StepRecord(Schema):
+    name: str
+    milliseconds: float
+
+
+class PlanRecord(Schema):
+    """How the answer was found."""
+
+    route: str
+    exact: bool
+    candidates: int
+    steps: list[StepRecord]
+
+
+class SearchAnswer(Schema):
+    """Hits, best first, and how they were found."""
+
+    hits: list[HitRecord]
+    plan: PlanRecord
+    took_ms: float
+    encoder: str
+    unknown_words: list[str]
+    notice: str
+
+    @classmethod
+    def of(cls, page: Page) -> SearchAnswer:
+        return cls(
+            hits=[HitRecord.of(hit) for hit in page.hits],
+            plan=PlanRecord.from_orm(page.plan),
+            took_ms=page.took_ms,
+            encoder=page.encoder,
+            unknown_words=list(page.unknown_words),
+            notice=spaces.notice(),
+        )
+
+
+def tag_names(image: Image) -> list[str]:
+    return [tag.name for tag in image.tags.all()]
+
+
+def thumbnail_url(image: Image) -> str:
+    return reverse("thumbnail", args=[image.uuid, 256])
