@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 
 from bench import _report as report
 from bench._report import Row
-from launcher.environment import embedded_servers
+from launcher.environment import embedded_servers, temporary_data_dir
 
 DIMENSIONS = 512
 K = 10
@@ -34,7 +33,7 @@ def main() -> None:
     given = report.options(__doc__ or "")
     n, runs = (10_000, 5) if given.is_quick else (100_000, 15)
     with ExitStack() as stack:
-        os.environ["DATA_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
+        os.environ["DATA_DIR"] = str(stack.enter_context(temporary_data_dir()))
         os.environ.update(stack.enter_context(embedded_servers(os.environ)))
         import django
 

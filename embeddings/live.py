@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from django.conf import settings
-from django.db import close_old_connections, connection
-from django.db.utils import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from embeddings import feed, snapshots
-from embeddings.errors import FeedLost, SnapshotBroken
+from embeddings.errors import EmbeddingsError, FeedLost, SnapshotBroken
 from embeddings.feed import Changes, FeedPosition
 from embeddings.indexes.contract import (
     Candidates,
@@ -204,7 +203,7 @@ def keep_current() -> None:
         for index in indexes:
             try:
                 index.refresh()
-            except (OperationalError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError, EmbeddingsError) as error:
                 # Postgres is away or has restarted; the next round connects anew.
                 log.warning("The index could not be refreshed: %s", error)
                 connection.close()

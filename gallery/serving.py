@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 
-from django.db import connection
-from django.db.utils import InterfaceError, OperationalError, ProgrammingError
+from django.db import DatabaseError, InterfaceError, connection
 
 from embeddings import live
 from embeddings.encoders import registry
 from embeddings.errors import EmbeddingsError
+from embeddings.models import Space
 from gallery import spaces
 from gallery.models import ImageEmbedding
 
@@ -19,28 +19,32 @@ log = logging.getLogger(__name__)
 
 
 def begin() -> None:
-    """Start the thread. Call it in the process that serves, not in the one it is forked from."""
-    threading.Thread(target=_run, name="live index", daemon=True).start()
+    """Start two threads. Call it in the process that serves, not in the one it is forked from."""
+    for target in (_keep_index_current, _load_encoder):
+        threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
 
-def _run() -> None:
-    while not _is_warm():
-        time.sleep(1)
+def _keep_index_current() -> None:
+    live.index_of(ImageEmbedding, _active_space())
     live.keep_current()
 
 
-def _is_warm() -> bool:
-    """Load what the first search would have to wait for; False when it is not there yet."""
+def _load_encoder() -> None:
+    space = _active_space()
+    connection.close()  # this thread ends here, and nobody else would
     try:
-        space = spaces.active()
-        if space is None:
-            return False
-        live.index_of(ImageEmbedding, space).refresh()
         registry.load(space)
-    except (OperationalError, InterfaceError, ProgrammingError) as error:
-        log.warning("The database is not ready: %s", error)
-        connection.close()
-        return False
     except EmbeddingsError as error:
         log.error("%s", error)  # the search page says it too
-    return True
+
+
+def _active_space() -> Space:
+    """Return the space as soon as the database is there and has one."""
+    while True:
+        try:
+            if (space := spaces.active()) is not None:
+                return space
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("The database is not ready: %s", error)
+            connection.close()
+        time.sleep(1)

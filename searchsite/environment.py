@@ -53,7 +53,8 @@ class Environment(BaseSettings):
     )
     ALLOWED_HOSTS: CommaSeparated = Field(
         default=("localhost", "127.0.0.1", "[::1]"),
-        description="Host names the server answers to, separated by commas.",
+        description="Host names the server answers to, separated by commas; add the machine's "
+        "own for `bin/start --host 0.0.0.0`.",
     )
     CSRF_TRUSTED_ORIGINS: CommaSeparated = Field(
         default=(),

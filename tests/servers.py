@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
-import tempfile
 from contextlib import ExitStack
 
-from launcher.environment import embedded_servers
+from launcher.environment import embedded_servers, temporary_data_dir
 
 
 def _start() -> None:
-    # A name that the launcher's tests cannot confuse with a folder of their own.
-    data_dir = tempfile.mkdtemp(prefix="semblance-tests-")
     servers = ExitStack()
-    servers.callback(shutil.rmtree, data_dir, ignore_errors=True)
-    atexit.register(servers.close)
+    data_dir = str(servers.enter_context(temporary_data_dir()))
     os.environ |= {
         "DATA_DIR": data_dir,
         "ENCODER": "bundled",
@@ -30,6 +25,8 @@ def _start() -> None:
     }
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 50)
     os.environ |= servers.enter_context(embedded_servers(os.environ))
+    # Last, so that it comes first at the end: before the folder is removed.
+    atexit.register(servers.close)
 
 
 _start()

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from django.conf import settings
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from embeddings.errors import EncoderUnavailable
@@ -26,6 +26,7 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_HUB_ID = "openai/clip-vit-base-patch32"
 HUB_ANSWERS_WITHIN_SECONDS = 4
 # Nothing that could be code is ever fetched: no pickles, no Python.
+CONVERSION_BOT, CONVERSION_TITLE = "SFconvertbot", "Adding `safetensors` variant of this model"
 HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 
 
@@ -69,20 +70,48 @@ def choose() -> Source:
 
 def _from_hub(name: str, revision: str) -> Source:
     try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=HUB_FILES,
-            etag_timeout=HUB_ANSWERS_WITHIN_SECONDS,
-            local_files_only=not _hub_answers(),
-        )
+        folder = _download(name, revision)
+        if not any(folder.glob("*.safetensors")):
+            folder = _cached_conversion(folder) or _download(name, _conversion_of(name))
     except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise EncoderUnavailable(
             f"Encoder {name} is neither a folder nor can it be had from the model hub "
             f"({type(error).__name__})."
         ) from error
     # The folder of a hub snapshot is named after its commit.
-    return Source(name, Path(folder).name, Path(folder))
+    return Source(name, folder.name, folder)
+
+
+def _download(name: str, revision: str) -> Path:
+    return Path(
+        snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=HUB_FILES,
+            etag_timeout=HUB_ANSWERS_WITHIN_SECONDS,
+            local_files_only=not _hub_answers(),
+        )
+    )
+
+
+def _conversion_of(name: str) -> str:
+    """Return the revision with safetensors, which the hub's bot offers for models that lack them.
+
+    Raise EncoderUnavailable if there is none: other formats can hold code.
+    """
+    if _hub_answers():
+        for offer in HfApi().get_repo_discussions(
+            name, author=CONVERSION_BOT, discussion_type="pull_request"
+        ):
+            if offer.title == CONVERSION_TITLE and offer.git_reference:
+                return offer.git_reference
+    raise EncoderUnavailable(f"Encoder {name} has no safetensors, and other weights are not read.")
+
+
+def _cached_conversion(folder: Path) -> Path | None:
+    """Return another cached snapshot of the same model that has safetensors."""
+    weights = sorted(folder.parent.glob("*/*.safetensors"))
+    return weights[0].parent if weights else None
 
 
 def _is_cached(name: str) -> bool:

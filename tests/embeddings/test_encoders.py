@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from embeddings.encoders import registry, sources
@@ -103,3 +104,36 @@ def test_it_gives_what_transformers_gives(tmp_path, kind):
     image_vectors, text_vectors = reference(folder, IMAGES, texts)
     np.testing.assert_allclose(encoder.encode_images(IMAGES), image_vectors, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_texts(texts), text_vectors, atol=1e-5)
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """The hub's cache of a model whose main revision has no safetensors, but a later one has."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--nobody--clip"
+    main, converted = model / "snapshots" / ("a" * 40), model / "snapshots" / ("b" * 40)
+    shutil.copytree(BUNDLED_FOLDER, main)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(main.name)
+    return main, converted
+
+
+def test_an_encoder_in_the_hubs_cache_is_found_without_a_network(hub_cache):
+    source = sources.find("nobody/clip")
+    assert source.revision == "a" * 40
+    assert sources.find("nobody/clip", revision=source.revision) == source
+    registry.open_source(source)
+
+
+def test_the_snapshot_with_safetensors_is_taken(hub_cache):
+    main, converted = hub_cache
+    shutil.copytree(main, converted)
+    (main / "model.safetensors").unlink()
+    assert sources.find("nobody/clip").folder == converted
+    assert sources.find("nobody/clip", revision=converted.name).folder == converted
+
+
+def test_a_model_without_safetensors_is_refused_with_a_sentence(hub_cache):
+    (hub_cache[0] / "model.safetensors").unlink()
+    with pytest.raises(EncoderUnavailable, match="has no safetensors"):
+        sources.find("nobody/clip")

@@ -96,7 +96,7 @@ def test_nothing_of_a_rolled_back_transaction_is_told(space):
     start = feed.position(ImageEmbedding)
     with transaction.atomic():
         store(ids, make_vectors(1), space)
-        transaction.set_rollback(True)  # noqa: FBT003  (Django's own signature)
+        transaction.set_rollback(True)
     assert changed_since(start, space) == (set(), set())
 
 
