@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-WITHOUT_SERVERS = {"help", "version", "--help", "-h", "--version"}
+WITHOUT_SERVERS = {"version", "--version"}
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
         from django.core.management import execute_from_command_line
     except ModuleNotFoundError as error:
         sys.exit(f"There is no {error.name} in this Python: run bin/manage, it sets all up.")
-    if WITHOUT_SERVERS.intersection(sys.argv[1:]) or len(sys.argv) == 1:
+    if WITHOUT_SERVERS.intersection(sys.argv[1:2]):
         execute_from_command_line(sys.argv)
         return
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_K = 1000
 MAX_TEXT = 1000
 MAX_TERMS = 16
+MAX_TAGS = 10  # each is a join
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class ImageFilter:
     visibility: str = ""
 
     def __post_init__(self) -> None:
+        if len(self.tags) > MAX_TAGS:
+            raise QueryInvalid(f"A search asks for at most {MAX_TAGS} tags.")
         if self.visibility and self.visibility not in Visibility.values:
             raise QueryInvalid("visibility must be public or private.")
         if self.taken_after and self.taken_before and self.taken_after > self.taken_before:

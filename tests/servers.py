@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 from contextlib import ExitStack
+from pathlib import Path
 
 from launcher.environment import embedded_servers, temporary_data_dir
 
@@ -25,6 +26,7 @@ def _start() -> None:
     }
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 50)
     os.environ |= servers.enter_context(embedded_servers(os.environ))
+    Path(data_dir, "static").mkdir()  # whitenoise warns of a missing one
     # Last, so that it comes first at the end: before the folder is removed.
     atexit.register(servers.close)
 
