@@ -31,9 +31,13 @@ def readyz(request: HttpRequest) -> JsonResponse:
     reason_by_part = _redis_and_worker() | _database_and_index()
     reasons = [reason for reason in reason_by_part.values() if reason]
     parts = {part: not reason for part, reason in reason_by_part.items()}
-    return JsonResponse(
-        {"ready": not reasons, "reasons": reasons, "parts": parts}, status=503 if reasons else 200
-    )
+    answer = {
+        "ready": not reasons,
+        "reasons": reasons,
+        "parts": parts,
+        "notice": "" if reason_by_part["database"] else spaces.notice(),
+    }
+    return JsonResponse(answer, status=503 if reasons else 200)
 
 
 # Both return "" or a reason for each part. A reason names what is missing and no more, because

@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from launcher.errors import LauncherError
 from launcher.site import Address
@@ -20,6 +21,7 @@ LINGER_SECONDS = 2.0  # a process that was just killed may hold its port for a m
 class Health:
     is_good: bool
     text: str  # what the server said, or why it said nothing
+    notice: str = ""  # what a person should know although all is well
 
 
 def ask(address: Address, path: str, *, host: str) -> Health:
@@ -38,7 +40,12 @@ def ask(address: Address, path: str, *, host: str) -> Health:
         return Health(is_good=False, text=str(error) or type(error).__name__)
     finally:
         connection.close()
-    return Health(is_good=response.status == 200, text=_reasons(text))
+    said = _parsed(text)
+    return Health(
+        is_good=response.status == 200,
+        text=" ".join(said.get("reasons", [])) or text.strip(),
+        notice=said.get("notice", ""),
+    )
 
 
 def check_port(address: Address) -> None:
@@ -72,9 +79,10 @@ def _listen(address: Address) -> None:
         probe.listen(1)
 
 
-def _reasons(text: str) -> str:
-    """The reasons in an answer of /readyz, as one line; any other answer as it is."""
+def _parsed(text: str) -> dict[str, Any]:
+    """The answer of /readyz; nothing, where another address or another program answered."""
     try:
-        return " ".join(json.loads(text)["reasons"])
-    except (ValueError, TypeError, KeyError):
-        return text.strip()
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -88,6 +88,8 @@ class Start:
     def prepare(self) -> None:
         """Bring database and static files up to date, and make the first administrator."""
         say("Preparing the gallery ...")
+        if not (self.environ.get("ENCODER") or self.admin_file.exists()):
+            say("(Where there is a network, this fetches an encoder of 600 MB, once.)")
         logs.rotate(self.log)
         command = site.manage("prepare", "--admin-file", str(self.admin_file))
         if run_to_end(command, environ=self.environ, log=self.log):
@@ -105,6 +107,8 @@ class Start:
         if not self._is_good("/readyz", children):
             say(f"Not everything is ready yet. {self._ask('/readyz').text}")
         say(f"\nSemblance is ready: {address.url}")
+        if notice := self._ask("/readyz").notice:
+            say(notice)
         if self.admin_file.exists():
             say(f"Administrator's password and API token: {self.admin_file}")
         say("Ctrl-C ends it.")

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import override_settings
 
 from embeddings import live
-from gallery import worker
+from gallery import spaces, worker
 from gallery.models import ImageEmbedding
 from tests.rows import make_space
 
@@ -45,6 +45,7 @@ def test_it_is_ready_when_everything_is_there(client, everything):
         "ready": True,
         "reasons": [],
         "parts": {"redis": True, "worker": True, "database": True, "index": True},
+        "notice": spaces.notice(),
     }
 
 
