@@ -167,7 +167,7 @@ def run_site(data_dir: Path, port: int) -> Site:
     site = Site(process, data_dir, port)
     try:
         wait_until(
-            lambda: "Semblance is ready" in site.said() or process.poll() is not None, seconds=90
+            lambda: "Ctrl-C ends it" in site.said() or process.poll() is not None, seconds=90
         )
         assert process.poll() is None, site.said()
     except BaseException:
