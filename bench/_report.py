@@ -12,6 +12,14 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Median seconds of both."""
+
+    ours: float
+    rival: float
+
+
+@dataclass(frozen=True)
 class Row:
     """One figure beside its rival's. `ratio` says how many times better ours is."""
 
@@ -37,9 +45,7 @@ def options(description: str) -> Options:
     return Options(given.quick, given.json)
 
 
-def medians(
-    ours: Callable[[], object], rival: Callable[[], object], *, runs: int
-) -> tuple[float, float]:
+def medians(ours: Callable[[], object], rival: Callable[[], object], *, runs: int) -> Pair:
     """Return the median seconds of each, run in turn so that a busy moment hits both."""
     times: tuple[list[float], list[float]] = ([], [])
     for run in range(runs + 1):
@@ -48,25 +54,18 @@ def medians(
             way()
             if run:  # the first warms up
                 seconds.append(time.perf_counter() - started)
-    return statistics.median(times[0]), statistics.median(times[1])
+    return Pair(statistics.median(times[0]), statistics.median(times[1]))
 
 
-def faster(
-    what: str,
-    ours: Callable[[], object],
-    rival: Callable[[], object],
-    *,
-    runs: int,
-    floor: float,
-) -> Row:
-    """Measure both and return the row of how many times faster ours is."""
-    our_seconds, rival_seconds = medians(ours, rival, runs=runs)
+def faster(what: str, pair: Pair, *, floor: float, limit: str = "") -> Row:
+    """Return the row of how many times faster ours is."""
     return Row(
         what,
-        f"{our_seconds * 1000:.2f} ms",
-        f"{rival_seconds * 1000:.2f} ms",
-        rival_seconds / our_seconds,
+        f"{pair.ours * 1000:.2f} ms",
+        f"{pair.rival * 1000:.2f} ms",
+        pair.rival / pair.ours,
         floor,
+        limit,
     )
 
 

@@ -19,10 +19,13 @@ def check_vector_tables(**_options: Any) -> list[Error]:
         except TypeError as error:
             errors.append(Error(f"{error}.", obj=model, id="embeddings.E001"))
             continue
-        if not isinstance(subject.target_field, models.IntegerField):
+        target = subject.target_field
+        is_key = isinstance(target, models.IntegerField) and target.primary_key
+        if not is_key or subject.null:
             errors.append(
                 Error(
-                    f"{model.__name__}.{subject.name} must point to an integer primary key.",
+                    f"{model.__name__}.{subject.name} must point to an integer primary key, "
+                    "and not be null.",
                     hint="An index knows subjects by 64-bit numbers.",
                     obj=model,
                     id="embeddings.E002",

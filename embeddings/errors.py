@@ -19,5 +19,9 @@ class FeedLost(EmbeddingsError):
     """The change feed no longer reaches back to this position; the index must be rebuilt."""
 
 
+class TransactionOpen(EmbeddingsError):
+    """An index was to take in what may yet be rolled back."""
+
+
 class SnapshotBroken(EmbeddingsError):
     """A snapshot's files are missing, cut short or changed since they were written."""

@@ -25,20 +25,23 @@ from embeddings.streams import read_vectors
 from embeddings.vectors import Ids, Vectors
 
 _PLACE = """
-SELECT f.table_id, pg_current_snapshot()::text, concat_ws(':',
+SELECT f.table_id, f.server = here.server, pg_current_snapshot()::text, concat_ws(':',
     -- of the machine and its history: a restored or promoted server numbers transactions anew
-    (SELECT system_identifier FROM pg_control_system()),
+    here.server,
     left(pg_walfile_name(pg_current_wal_lsn()), 8),
     -- of the table: dropped and made again, it is another one
     (SELECT oid FROM pg_database WHERE datname = current_database()),
-    to_regclass(%(table)s)::oid,
+    to_regclass(quote_ident(%(table)s))::oid,
     f.generation)
-FROM embeddings_feed f WHERE f.table_name = %(table)s
+FROM embeddings_feed f, (SELECT (pg_control_system()).system_identifier::text AS server) here
+WHERE f.table_name = %(table)s
 """
 
 # One statement: the pruning mark must be as old as the changes that are read.
 _CHANGED = """
-SELECT pg_snapshot_xmin(%(since)s::pg_snapshot) >= f.pruned_to, ARRAY(
+SELECT pg_snapshot_xmin(%(since)s::pg_snapshot) >= f.pruned_to
+    -- a position of the future: the server's files were put back to an older state
+    AND pg_snapshot_xmax(%(since)s::pg_snapshot) <= pg_snapshot_xmax(pg_current_snapshot()), ARRAY(
     SELECT DISTINCT c.subject_id FROM embeddings_change c
     WHERE c.table_id = f.table_id AND c.space_id = %(space)s
       AND c.xid >= pg_snapshot_xmin(%(since)s::pg_snapshot)
@@ -85,6 +88,13 @@ class _Place(NamedTuple):
     position: FeedPosition
 
 
+class _PlaceRow(NamedTuple):
+    table_id: int
+    is_here: bool
+    snapshot: str
+    identity: str
+
+
 def vector_tables() -> list[type[AbstractEmbedding]]:
     """Every vector table of the project."""
     return [model for model in apps.get_models() if issubclass(model, AbstractEmbedding)]
@@ -98,7 +108,7 @@ def install_all(**_signal: object) -> None:
 
 def install(model: type[AbstractEmbedding]) -> None:
     """Put the triggers on a vector table. May run any number of times, also at once."""
-    table = model._meta.db_table
+    table = connection.ops.quote_name(model._meta.db_table)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass(%s), to_regclass('embeddings_feed')", [table])
         if None not in cursor.fetchone():  # else its migration is still to come
@@ -131,6 +141,15 @@ def count_changes(model: type[AbstractEmbedding], space: Space, since: FeedPosit
     return len(_changed(model, space, since)[0])
 
 
+def has_uncommitted() -> bool:
+    """Whether this thread is in a transaction that has written, and may yet be rolled back."""
+    if not connection.in_atomic_block:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+        return bool(cursor.fetchone()[0])
+
+
 def prune(keep: timedelta) -> int:
     """Delete changes older than `keep`; readers that were away for longer rebuild."""
     with connection.cursor() as cursor:
@@ -139,14 +158,20 @@ def prune(keep: timedelta) -> int:
 
 
 def _place(model: type[AbstractEmbedding]) -> _Place:
-    table = model._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(_PLACE, {"table": table})
-        row = cursor.fetchone()
+    row = _place_row(model)
+    if row is not None and not row.is_here:
+        install(model)  # the database was restored from another server
+        row = _place_row(model)
     if row is None:
-        raise FeedLost(f"{table} has no change feed: run manage.py migrate.")
-    table_id, snapshot, identity = row
-    return _Place(table_id, FeedPosition(identity, snapshot))
+        raise FeedLost(f"{model._meta.db_table} has no change feed: run manage.py migrate.")
+    return _Place(row.table_id, FeedPosition(row.identity, row.snapshot))
+
+
+def _place_row(model: type[AbstractEmbedding]) -> _PlaceRow | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_PLACE, {"table": model._meta.db_table})
+        row = cursor.fetchone()
+    return _PlaceRow(*row) if row else None
 
 
 def _changed(

@@ -151,7 +151,7 @@ class Queue:
         """
         rows, _ = self._execute(
             _FAIL,
-            reason=reason,
+            reason=reason.replace("\x00", ""),
             most=settings.JOB_MAX_ATTEMPTS,
             is_final=is_final,
             wait=timedelta(seconds=BACK_OFF_SECONDS),
@@ -186,12 +186,13 @@ class Queue:
             space=space.pk,
         )[1]
 
-    def is_due(self) -> bool:
-        """Whether any job could be claimed now."""
+    def is_due(self, space: Space) -> bool:
+        """Whether any job of a space could be claimed now."""
         rows, _ = self._execute(
-            "SELECT EXISTS (SELECT FROM {jobs} WHERE failed_at IS NULL "
+            "SELECT EXISTS (SELECT FROM {jobs} WHERE failed_at IS NULL AND space_id = %(space)s "
             "AND (lease_until IS NULL OR lease_until < now()) "
-            "AND (not_before IS NULL OR not_before <= now()))"
+            "AND (not_before IS NULL OR not_before <= now()))",
+            space=space.pk,
         )
         return bool(rows[0][0])
 
@@ -205,13 +206,14 @@ class Queue:
 
     def _names(self) -> dict[str, str]:
         subject = self.jobs.subject_field()
-        return {
+        names = {
             "jobs": self.jobs._meta.db_table,
             "vectors": self.vectors._meta.db_table,
             "subject": subject.column,
             "target": subject.target_field.model._meta.db_table,
             "key": str(subject.target_field.column),
         }
+        return {key: connection.ops.quote_name(name) for key, name in names.items()}
 
 
 def retry(jobs: QuerySet[Any]) -> int:

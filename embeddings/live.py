@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from embeddings import feed, snapshots
-from embeddings.errors import EmbeddingsError, FeedLost, SnapshotBroken
+from embeddings.errors import EmbeddingsError, FeedLost, SnapshotBroken, TransactionOpen
 from embeddings.feed import Changes, FeedPosition
 from embeddings.indexes.contract import (
     Candidates,
@@ -24,7 +24,7 @@ from embeddings.indexes.contract import (
     Mask,
     VectorIndex,
     join,
-    positions_of,
+    mask_of,
 )
 from embeddings.indexes.faiss_flat import FaissFlat
 from embeddings.models import AbstractEmbedding, Space
@@ -32,6 +32,17 @@ from embeddings.streams import stream_vectors
 from embeddings.vectors import Ids, Vector
 
 log = logging.getLogger(__name__)
+
+# What may end one refresh, but not the thread that does them.
+_PASSING = (
+    DatabaseError,
+    InterfaceError,
+    EmbeddingsError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class View:
     shadowed: Ids  # of the base: changed or gone since
     alive: Mask | None  # the same, as a mask over the base; None while nothing is shadowed
     position: FeedPosition
-    snapshot_id: int  # 0: the base was read from Postgres
+    known_snapshot_id: int  # the newest one looked at, used or not: it is not tried again
 
     @classmethod
     def over(cls, base: VectorIndex, position: FeedPosition, snapshot_id: int = 0) -> View:
@@ -57,9 +68,9 @@ class View:
         """Return the k nearest, of ascending ids `among` if given. Exact over float16 vectors."""
         base_allowed, delta_allowed = self.alive, None
         if among is not None:
-            in_base = positions_of(among, self.base.ids)
+            in_base = mask_of(among, self.base.ids)
             base_allowed = in_base if self.alive is None else in_base & self.alive
-            delta_allowed = positions_of(among, self.delta.ids)
+            delta_allowed = mask_of(among, self.delta.ids)
         found = self.base.search(query, k, allowed=base_allowed)
         if not len(self.delta):
             return found
@@ -75,9 +86,9 @@ class View:
             base=self.base,
             delta=self.delta.without(touched).joined_by(changes.ids, changes.vectors),
             shadowed=shadowed,
-            alive=~positions_of(shadowed, self.base.ids) if len(shadowed) else None,
+            alive=~mask_of(shadowed, self.base.ids) if len(shadowed) else None,
             position=changes.position,
-            snapshot_id=self.snapshot_id,
+            known_snapshot_id=self.known_snapshot_id,
         )
 
 
@@ -118,30 +129,33 @@ class LiveIndex:
         return None if self._view is None else time.monotonic() - self._checked_at
 
     def _refresh(self) -> View:
+        if feed.has_uncommitted():
+            # What is rolled back later leaves no trace in the feed, and would stay in the view.
+            raise TransactionOpen("An index is not refreshed in a transaction that has written.")
         checked_at = time.monotonic()
         view = self._view
         if view is not None:
             view = self._newer_snapshot(view)
         try:
-            view = self._caught_up(view or self._load())
+            view = self._caught_up(view if view is not None else self._load())
         except FeedLost as lost:
             log.warning("%s: %s Reading all vectors anew.", self.model._meta.db_table, lost)
             view = self._caught_up(self._read())
         self._view, self._checked_at = view, checked_at
         return view
 
-    def _newer_snapshot(self, view: View) -> View | None:
+    def _newer_snapshot(self, view: View) -> View:
         newest = snapshots.newest_snapshot(self.model, self.space)
-        if newest is None or newest.pk <= view.snapshot_id:
+        if newest is None or newest.pk <= view.known_snapshot_id:
             return view
         try:
             base = snapshots.open_snapshot(newest)
         except SnapshotBroken as broken:
             log.error("%s Serving on from the view at hand.", broken)
-            return replace(view, snapshot_id=newest.pk)
+            return replace(view, known_snapshot_id=newest.pk)
         opened = View.over(base, snapshots.position_of(newest), newest.pk)
         same_feed = opened.position.identity == view.position.identity
-        return opened if same_feed else replace(view, snapshot_id=newest.pk)
+        return opened if same_feed else replace(view, known_snapshot_id=newest.pk)
 
     def _caught_up(self, view: View) -> View:
         return view.changed_by(feed.changes(self.model, self.space, view.position))
@@ -203,8 +217,8 @@ def keep_current() -> None:
         for index in indexes:
             try:
                 index.refresh()
-            except (DatabaseError, InterfaceError, EmbeddingsError) as error:
-                # Postgres is away or has restarted; the next round connects anew.
+            except _PASSING as error:
+                # Postgres has restarted, a disk is full: the next round tries anew.
                 log.warning("The index could not be refreshed: %s", error)
                 connection.close()
         close_old_connections()

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
 
-from embeddings import live
+from embeddings import feed, live
 from embeddings.errors import VectorInvalid
 from embeddings.indexes.contract import Candidates
 from embeddings.live import View
@@ -43,7 +43,7 @@ def nearest(
     these are returned. Scores are cosine similarities, computed from float16 vectors.
     Raise VectorInvalid for a vector of another width, zero, or not finite.
     """
-    search = _Search(model, space, _checked(vector, space.dimensions), _checked_k(k), within)
+    search = _Search(model, space, _rounded(vector, space.dimensions), _valid_k(k), within)
     return search.run()
 
 
@@ -56,7 +56,7 @@ def nearest_exactly(
     within: QuerySet[Any] | None = None,
 ) -> Neighbours:
     """Return what nearest() returns, by Postgres alone: slower, and the judge of every index."""
-    search = _Search(model, space, _checked(vector, space.dimensions), _checked_k(k), within)
+    search = _Search(model, space, _rounded(vector, space.dimensions), _valid_k(k), within)
     return search.in_postgres("postgres")
 
 
@@ -71,7 +71,11 @@ class _Search:
         k: int,
         within: QuerySet[Any] | None,
     ) -> None:
-        self.model, self.space, self.vector, self.k, self.within = model, space, vector, k, within
+        self.model, self.space, self.vector, self.k = model, space, vector, k
+        if within is not None and within.query.is_sliced:
+            # A slice has an order of its own; as a subquery it keeps it.
+            within = within.model._default_manager.filter(pk__in=within.values("pk"))
+        self.within = within
         self.steps: list[Step] = []
 
     def run(self) -> Neighbours:
@@ -81,6 +85,9 @@ class _Search:
                 is_narrow = self.within.order_by()[: limit + 1].count() <= limit
             if is_narrow:
                 return self.in_postgres("postgres, narrow filter")
+        if feed.has_uncommitted():
+            # The index knows nothing of it, and must not learn what may be rolled back.
+            return self.in_postgres("postgres, in a transaction")
         with self.step("view"):
             view = live.index_of(self.model, self.space).view()
         return self.over_fetched(view) or self.among_ids(view) or self.in_postgres("postgres")
@@ -93,7 +100,7 @@ class _Search:
         wanted = SPARE + self.k * (OVER_FETCH if self.within is not None else 1)
         with self.step("faiss"):
             found = view.search(self.vector, wanted)
-        return self.checked("faiss", found)
+        return self.confirmed("faiss", found)
 
     def among_ids(self, view: View) -> Neighbours | None:
         """Search only the vectors whose ids the filter leaves."""
@@ -103,11 +110,12 @@ class _Search:
             ids = read_ids(self.within)
         with self.step("faiss"):
             found = view.search(self.vector, SPARE + self.k, among=ids)
-        return self.checked("faiss, among the filtered", found)
+        return self.confirmed("faiss, among the filtered", found)
 
     def in_postgres(self, route: str) -> Neighbours:
-        subject = self.model.subject_field()
-        table, column = self.model._meta.db_table, subject.column
+        quoted = connection.ops.quote_name
+        table = quoted(self.model._meta.db_table)
+        column = quoted(self.model.subject_field().column)
         condition, parameters = "", tuple[Any, ...]()
         if self.within is not None:
             inner, parameters = ids_statement(self.within)
@@ -126,7 +134,7 @@ class _Search:
         )
         return self.answer(route, found, candidates=len(rows))
 
-    def checked(self, route: str, found: Candidates) -> Neighbours | None:
+    def confirmed(self, route: str, found: Candidates) -> Neighbours | None:
         """Keep the candidates that Postgres still has and lets through; None if they are too few.
 
         Too few may mean that no more exist, or that the index does not know them yet: only
@@ -156,14 +164,14 @@ class _Search:
         self.steps.append(Step(name, (time.perf_counter() - started) * 1000))
 
 
-def _checked(vector: Vector, dimensions: int) -> Vector:
+def _rounded(vector: Vector, dimensions: int) -> Vector:
     if vector.shape != (dimensions,):
         raise VectorInvalid(f"A vector of shape {vector.shape} was given; ({dimensions},) is due.")
     # Rounded as the stored ones are, so that every route computes the same scores.
     return normalise(vector).astype(np.float16).astype(np.float32)
 
 
-def _checked_k(k: int) -> int:
+def _valid_k(k: int) -> int:
     if not 1 <= k <= MAX_K:
         raise ValueError(f"k must be from 1 to {MAX_K}")
     return k

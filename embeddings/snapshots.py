@@ -68,7 +68,7 @@ def build(model: type[AbstractEmbedding], space: Space) -> Snapshot | None:
             folder=str(folder.relative_to(settings.INDEX_DIR)),
             kind=faiss_flat.KIND,
             vectors=len(index),
-            bytes=sum(file.stat().st_size for file in folder.iterdir()),
+            bytes=_bytes_of(folder),
             recall=recall,
             feed_identity=position.identity,
             feed_snapshot=position.snapshot,
@@ -81,7 +81,7 @@ def build(model: type[AbstractEmbedding], space: Space) -> Snapshot | None:
 def is_due(model: type[AbstractEmbedding], space: Space) -> bool:
     """Whether the newest snapshot is missing, lost to the feed, or far behind it."""
     newest = newest_snapshot(model, space)
-    if newest is None or not (settings.INDEX_DIR / newest.folder / META_FILE).exists():
+    if newest is None or _bytes_of(settings.INDEX_DIR / newest.folder) != newest.bytes:
         return model._default_manager.filter(space=space).exists()
     try:
         behind = feed.count_changes(model, space, position_of(newest))
@@ -116,17 +116,26 @@ def write(index: FaissFlat, dimensions: int, root: Path) -> Path:
     """Write an index to a new folder below root, which is there whole or not at all."""
     draft = root / f"draft-{uuid.uuid4().hex}"
     draft.mkdir(parents=True)
-    index.write(draft / INDEX_FILE)
-    np.save(draft / IDS_FILE, index.ids)
-    sha256 = {name: _sha256(draft / name) for name in (INDEX_FILE, IDS_FILE)}
-    meta = Meta(faiss_flat.KIND, dimensions, len(index), sha256)
-    (draft / META_FILE).write_text(json.dumps(asdict(meta), indent=2))
-    for file in draft.iterdir():
-        _sync(file)
+    try:
+        _fill(draft, index, dimensions)
+    except BaseException:
+        # A disk that is full must not be filled again at the next try.
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
     folder = root / time.strftime(f"%Y%m%d-%H%M%S-{uuid.uuid4().hex[:8]}")
     draft.rename(folder)
     _sync(root)
     return folder
+
+
+def _fill(folder: Path, index: FaissFlat, dimensions: int) -> None:
+    index.write(folder / INDEX_FILE)
+    np.save(folder / IDS_FILE, index.ids)
+    sha256 = {name: _sha256(folder / name) for name in (INDEX_FILE, IDS_FILE)}
+    meta = Meta(faiss_flat.KIND, dimensions, len(index), sha256)
+    (folder / META_FILE).write_text(json.dumps(asdict(meta), indent=2))
+    for file in folder.iterdir():
+        _sync(file)
 
 
 def remove_old(model: type[AbstractEmbedding], space: Space) -> None:
@@ -134,15 +143,16 @@ def remove_old(model: type[AbstractEmbedding], space: Space) -> None:
 
     A process that has an old one mapped keeps its pages until it lets go.
     """
-    rows = Snapshot.objects.filter(table=model._meta.db_table, space=space)
-    keep = list(rows[:KEPT])
-    rows.exclude(pk__in=[row.pk for row in keep]).delete()
-    names = {Path(row.folder).name for row in keep}
     with transaction.atomic():
-        if _alone(f"{model._meta.db_table}:{space.pk}"):  # else a draft may be in the making
-            for folder in root_folder(model, space).iterdir():
-                if folder.name not in names:
-                    shutil.rmtree(folder, ignore_errors=True)
+        if not _alone(f"{model._meta.db_table}:{space.pk}"):
+            return  # a draft is in the making; who makes it comes by here afterwards
+        rows = Snapshot.objects.filter(table=model._meta.db_table, space=space)
+        keep = list(rows[:KEPT])
+        rows.exclude(pk__in=[row.pk for row in keep]).delete()
+        names = {Path(row.folder).name for row in keep}
+        for folder in root_folder(model, space).iterdir():
+            if folder.name not in names:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def root_folder(model: type[AbstractEmbedding], space: Space) -> Path:
@@ -155,6 +165,11 @@ def _alone(what: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 7))", [what])
         return bool(cursor.fetchone()[0])
+
+
+def _bytes_of(folder: Path) -> int:
+    """Return the size of a snapshot's files together; 0 when it is not there."""
+    return sum(file.stat().st_size for file in folder.glob("*"))
 
 
 def _sha256(file: Path) -> str:

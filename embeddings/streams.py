@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from psycopg import sql
 
+from embeddings.errors import VectorInvalid
 from embeddings.models import AbstractEmbedding, Space
 from embeddings.vectors import Ids, Vector, Vectors
 
@@ -37,11 +38,18 @@ def stream_vectors(
         " TO STDOUT (FORMAT BINARY)"
     ).format(subject=subject, table=sql.Identifier(model._meta.db_table), condition=condition)
     row = _row_format(space.dimensions)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with (
+        connection.wrap_database_errors,  # Django does not know of copy()
+        connection.cursor() as cursor,
+        cursor.copy(statement) as copy,
+    ):
         for block in _blocks(copy, row.itemsize * ROWS_AT_ONCE):
-            rows = np.frombuffer(block, dtype=row)
-            if (rows["width"] != space.dimensions).any():
-                raise ValueError(f"{model._meta.db_table} holds a vector of another width")
+            rows = np.frombuffer(block, dtype=row, count=len(block) // row.itemsize)
+            if len(block) % row.itemsize or (rows["width"] != space.dimensions).any():
+                raise VectorInvalid(
+                    f"{model._meta.db_table} holds a vector in {space} that has not "
+                    f"{space.dimensions} dimensions."
+                )
             yield rows["id"].astype(np.int64), rows["vector"].astype(np.float32)
 
 

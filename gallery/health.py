@@ -50,7 +50,7 @@ def _redis_and_worker() -> dict[str, str]:
     except RedisError as error:
         log.warning("Redis: %s", error)
         return {"redis": "Redis does not answer.", "worker": "A worker needs Redis."}
-    return {"redis": "", "worker": "" if is_alive else "No worker was heard of for a minute."}
+    return {"redis": "", "worker": "" if is_alive else "No worker was heard of lately."}
 
 
 def _database_and_index() -> dict[str, str]:

@@ -6,8 +6,9 @@ Every step may be repeated. The job rows say what is left to do, whoever died in
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -17,7 +18,7 @@ from PIL.Image import Image as Pixels
 from embeddings import jobs
 from embeddings.encoders import registry
 from embeddings.encoders.contract import Encoder
-from embeddings.errors import VectorInvalid
+from embeddings.errors import EncoderUnavailable, VectorInvalid
 from embeddings.jobs import Lease, Queue
 from embeddings.models import Space
 from embeddings.vectors import Vectors
@@ -39,21 +40,37 @@ class Decoded:
 
 
 def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
-    """Embed until no job is due, or told to end between two batches. Return how many vectors."""
+    """Embed until no job is due, or told to end between two batches. Return how many vectors.
+
+    Raise EncoderUnavailable at the end if a space's encoder cannot be loaded: no image is at
+    fault, its jobs go back, and the other spaces are served all the same.
+    """
     written = 0
-    for space in spaces.current():
-        while goes_on() and (lease := QUEUE.claim(space, settings.ENCODER_BATCH)) is not None:
-            written += embed(lease, load_or_give_back(space, lease))
+    unavailable: dict[int, EncoderUnavailable] = {}
+    while goes_on() and (lease := next_lease(without=unavailable)) is not None:
+        try:
+            written += embed(lease, registry.load(lease.space))
+        except EncoderUnavailable as error:
+            QUEUE.give_back(lease)
+            unavailable[lease.space.pk] = error
+    if unavailable:
+        raise next(iter(unavailable.values()))
     return written
 
 
-def load_or_give_back(space: Space, lease: Lease) -> Encoder:
-    """Return the encoder of a space. Without one no image is at fault: the lease goes back."""
-    try:
-        return registry.load(space)
-    except BaseException:
-        QUEUE.give_back(lease)
-        raise
+def next_lease(*, without: Container[int] = ()) -> Lease | None:
+    """Claim the next batch. Asked anew after each: a new upload goes before an old refill."""
+    for space in spaces.current():
+        if space.pk not in without:
+            lease = QUEUE.claim(space, settings.ENCODER_BATCH)
+            if lease is not None:
+                return lease
+    return None
+
+
+def is_due() -> bool:
+    """Whether any image could be embedded now."""
+    return any(QUEUE.is_due(space) for space in spaces.current())
 
 
 def embed(lease: Lease, encoder: Encoder) -> int:
@@ -93,14 +110,15 @@ def decode(lease: Lease, edge: int) -> Decoded:
 @transaction.atomic
 def finish(lease: Lease, ids: list[int], vectors: Vectors) -> int:
     done = QUEUE.finish(lease, ids, vectors)
-    if lease.space.state == Space.State.ACTIVE:
+    if is_active(lease.space):
         Image.objects.filter(pk__in=done).update(state=State.READY, failure="")
     return len(done)
 
 
 @transaction.atomic
 def fail(lease: Lease, image_id: int, reason: str, *, is_final: bool = False) -> None:
-    if QUEUE.fail(lease, image_id, reason, is_final=is_final):
+    lock([image_id])
+    if QUEUE.fail(lease, image_id, reason, is_final=is_final) and is_active(lease.space):
         log.warning("Image %d is parked: %s", image_id, reason)
         Image.objects.filter(pk=image_id).update(state=State.FAILED, failure=reason)
 
@@ -108,12 +126,42 @@ def fail(lease: Lease, image_id: int, reason: str, *, is_final: bool = False) ->
 @transaction.atomic
 def park_lost() -> int:
     """Park images that killed their worker each time. Return how many."""
+    lock(ImageEmbeddingJob.objects.filter(failed_at=None, attempts__gt=1).values("image"))
     lost = QUEUE.park_lost()
-    Image.objects.filter(pk__in=lost).update(
+    in_active = ImageEmbeddingJob.objects.filter(
+        image__in=lost, space__state=Space.State.ACTIVE, failed_at__isnull=False
+    )
+    Image.objects.filter(pk__in=in_active.values("image")).update(
         state=State.FAILED,
         failure="The worker died each time this image was embedded.",
     )
     return len(lost)
+
+
+def lock(images: Iterable[int] | QuerySet[Any]) -> None:
+    """Hold images until the transaction ends. Who locks jobs, too, comes here first: whoever
+    deletes an image takes the two in this order, and in another one both would wait for ever.
+    """
+    held = Image.objects.filter(pk__in=images).order_by("pk")
+    list(held.select_for_update(no_key=True).values_list("pk"))
+
+
+def is_active(space: Space) -> bool:
+    """Ask the database: the space may have been switched since the lease."""
+    return Space.objects.filter(pk=space.pk, state=Space.State.ACTIVE).exists()
+
+
+@transaction.atomic
+def mend_states() -> int:
+    """Put right what a switch of encoders left between two states. Return how many images."""
+    ImageEmbeddingJob.objects.filter(space__state=Space.State.RETIRED).delete()
+    vectors = ImageEmbedding.objects.filter(space__state=Space.State.ACTIVE)
+    jobs_left = ImageEmbeddingJob.objects.filter(space__state=Space.State.ACTIVE)
+    return (
+        Image.objects.filter(state=State.WAITING, pk__in=vectors.values("image"))
+        .exclude(pk__in=jobs_left.values("image"))
+        .update(state=State.READY)
+    )
 
 
 def add_missing() -> int:

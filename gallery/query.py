@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import unicodedata
 import uuid
 from dataclasses import dataclass, field
 from datetime import date
@@ -102,8 +102,8 @@ class Query:
         if not 1 <= self.k <= MAX_K:
             raise QueryInvalid(f"k must be from 1 to {MAX_K}.")
         for term in self.terms:
-            if not math.isfinite(term.weight):
-                raise QueryInvalid("A weight must be a finite number.")
+            if not 0.01 <= abs(term.weight) <= 100:  # NaN is not
+                raise QueryInvalid("A weight must be from 0.01 to 100, or the same below zero.")
             if isinstance(term, TextTerm):
                 check_text(term.text)
 
@@ -113,7 +113,7 @@ def check_text(text: str) -> None:
         raise QueryInvalid("The text to look for is empty.")
     if len(text) > MAX_TEXT:
         raise QueryInvalid(f"The text to look for has at most {MAX_TEXT} characters.")
-    if "\x00" in text:
+    if any(unicodedata.category(character) == "Cs" for character in text) or "\x00" in text:
         raise QueryInvalid("The text to look for holds a character that is no text.")
 
 

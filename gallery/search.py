@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 import numpy as np
 
 from embeddings.encoders import registry
-from embeddings.errors import EncoderUnavailable, VectorInvalid
+from embeddings.errors import EmbeddingsError, VectorInvalid
 from embeddings.models import Space
 from embeddings.nearest import nearest
 from embeddings.streams import read_vectors
@@ -35,19 +35,29 @@ def search(query: Query, viewer: AbstractBaseUser | AnonymousUser) -> Page:
     space = spaces.active()
     if space is None:
         raise SearchUnavailable("Search is not available yet: no encoder has been chosen.")
+    try:
+        found, allowed, unknown = _found(query, viewer, space)
+    except EmbeddingsError as error:
+        raise SearchUnavailable(f"Search is not available: {error}") from error
+    return Page(
+        hits=hits(found, allowed),
+        plan=found.plan,
+        took_ms=(time.perf_counter() - started) * 1000,
+        encoder=space.title,
+        unknown_words=unknown,
+    )
+
+
+def _found(
+    query: Query, viewer: AbstractBaseUser | AnonymousUser, space: Space
+) -> tuple[Neighbours, ImageQuerySet, tuple[str, ...]]:
     visible = Image.objects.visible_to(viewer)
     vector = vector_of(query.terms, space, visible)
     shown = [term.uuid for term in query.terms if isinstance(term, ImageTerm)]
     # An image is its own nearest neighbour, and no news to whoever asked for others like it.
     allowed = query.filter.apply(visible).exclude(uuid__in=shown)
     found = nearest(ImageEmbedding, space, vector, k=query.k, within=allowed)
-    return Page(
-        hits=hits(found, allowed),
-        plan=found.plan,
-        took_ms=(time.perf_counter() - started) * 1000,
-        encoder=space.title,
-        unknown_words=unknown_words(query.terms, space),
-    )
+    return found, allowed, unknown_words(query.terms, space)
 
 
 def vector_of(terms: tuple[Term, ...], space: Space, visible: ImageQuerySet) -> Vector:
@@ -88,14 +98,11 @@ def hits(found: Neighbours, allowed: ImageQuerySet) -> tuple[Hit, ...]:
 def _vector_of_term(term: Term, space: Space, visible: ImageQuerySet) -> Vector:
     if isinstance(term, ImageTerm):
         return _stored_vector(term, space, visible)
-    try:
-        if isinstance(term, TextTerm):
-            return text_vector(space, " ".join(term.text.split()))
-        if isinstance(term, PixelsTerm):
-            vector: Vector = registry.load(space).encode_images([term.pixels])[0]
-            return vector
-    except EncoderUnavailable as error:
-        raise SearchUnavailable(f"Search is not available: {error}") from error
+    if isinstance(term, TextTerm):
+        return text_vector(space, " ".join(term.text.split()))
+    if isinstance(term, PixelsTerm):
+        vector: Vector = registry.load(space).encode_images([term.pixels])[0]
+        return vector
     assert_never(term)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
@@ -10,6 +12,8 @@ from embeddings.encoders import registry, sources
 from embeddings.encoders.sources import BUNDLED, Source
 from embeddings.models import Space
 from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
+
+log = logging.getLogger(__name__)
 
 NOTICE = (
     "This gallery uses the bundled encoder, which understands drawn scenes only, not photographs. "
@@ -24,8 +28,8 @@ def active() -> Space | None:
 
 
 def current() -> list[Space]:
-    """Return the spaces in which every image gets a vector: the active one and those filling."""
-    return list(Space.objects.exclude(state=Space.State.RETIRED).order_by("pk"))
+    """Return the spaces in which every image gets a vector: the active one, then those filling."""
+    return list(Space.objects.exclude(state=Space.State.RETIRED).order_by("state", "pk"))
 
 
 def ensure() -> Space:
@@ -37,11 +41,13 @@ def ensure() -> Space:
     space = active()
     if space is not None:
         return space
+    chosen = _space_of(sources.choose())
     try:
         with transaction.atomic():
-            return _made_for(sources.choose(), Space.State.ACTIVE)
+            Space.objects.filter(pk=chosen.pk).update(state=Space.State.ACTIVE)
     except IntegrityError:
-        return Space.objects.get(state=Space.State.ACTIVE)  # another process was first
+        log.info("Another process has chosen an encoder first.")
+    return Space.objects.get(state=Space.State.ACTIVE)
 
 
 def begin_filling(encoder_name: str) -> Space:
@@ -49,15 +55,19 @@ def begin_filling(encoder_name: str) -> Space:
 
     Searches go on in the active one. Raise EncoderUnavailable when the name means no encoder.
     """
-    source = sources.find(encoder_name, revision=settings.ENCODER_REVISION)
-    known = Space.objects.filter(name=source.name, revision=source.revision)
-    known.filter(state=Space.State.RETIRED).update(state=Space.State.FILLING)
-    return known.first() or _made_for(source, Space.State.FILLING)
+    space = _space_of(sources.find(encoder_name, revision=settings.ENCODER_REVISION))
+    retired = Space.objects.filter(pk=space.pk, state=Space.State.RETIRED)
+    retired.update(state=Space.State.FILLING)
+    space.refresh_from_db()
+    return space
 
 
 @transaction.atomic
 def switch_to(space: Space) -> None:
     """Make a filled space the active one: from the next search on, only it is used."""
+    # Two switches at once take turns. Images are locked before their jobs, as by all others.
+    list(Space.objects.order_by("pk").select_for_update())
+    list(Image.objects.order_by("pk").select_for_update(no_key=True).values_list("pk"))
     Space.objects.filter(state=Space.State.ACTIVE).exclude(pk=space.pk).update(
         state=Space.State.RETIRED
     )
@@ -78,10 +88,14 @@ def notice() -> str:
     return NOTICE if space is not None and space.name == BUNDLED else ""
 
 
-def _made_for(source: Source, state: Space.State) -> Space:
-    return Space.objects.create(
+def _space_of(source: Source) -> Space:
+    """Return the space of an encoder's files; a new one begins to fill."""
+    known = Space.objects.filter(name=source.name, revision=source.revision).first()
+    if known is not None:
+        return known
+    space, _ = Space.objects.get_or_create(
         name=source.name,
         revision=source.revision,
-        dimensions=registry.open_source(source).dimensions,
-        state=state,
+        defaults={"dimensions": registry.open_source(source).dimensions},
     )
+    return space

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from typing import cast
 
 from celery import shared_task
 from celery.worker import state
@@ -15,6 +17,8 @@ from gallery import pipeline
 # Set while a message is under way that no worker has begun: one is enough for any number of jobs.
 WOKEN = "semblance:woken"
 WOKEN_SECONDS = 30
+# Then other tasks have their turn: a snapshot that is due must not wait for a long import.
+SECONDS_AT_ONCE = 20
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +27,22 @@ log = logging.getLogger(__name__)
 def embed_waiting() -> int:
     """Embed every image that waits, or as many as the worker has time for before it ends."""
     cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
-    return pipeline.embed_waiting(goes_on=lambda: state.should_stop is None)
+    deadline = time.monotonic() + SECONDS_AT_ONCE
+    written = pipeline.embed_waiting(
+        goes_on=lambda: not _is_ending() and time.monotonic() < deadline
+    )
+    if not _is_ending() and pipeline.is_due():
+        wake()
+    return written
 
 
 @shared_task
 def reconcile() -> int:
-    """Park what keeps killing its worker, and find images that nobody queued."""
-    parked, found = pipeline.park_lost(), pipeline.add_missing()
+    """Park what keeps killing its worker, mend states, and find images that nobody queued."""
+    parked, mended, found = pipeline.park_lost(), pipeline.mend_states(), pipeline.add_missing()
     if found:
         wake()
-    return parked + found
+    return parked + mended + found
 
 
 def wake() -> None:
@@ -45,3 +55,8 @@ def wake() -> None:
             embed_waiting.delay()
     except (OperationalError, RedisError) as error:
         log.warning("The worker could not be woken, it will look by itself soon: %s", error)
+
+
+def _is_ending() -> bool:
+    # The type stubs know this variable only as it begins.
+    return cast(object, state.should_stop) is not None

@@ -1,4 +1,4 @@
-"""The worker's sign of life: a key in the cache that lives a minute."""
+"""The worker's sign of life: a key in the cache that lives for seconds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 import time
 from typing import Any
 
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import worker_ready
 from django.core.cache import cache
 from redis.exceptions import RedisError
 
 ALIVE = "semblance:worker-alive"
-ALIVE_SECONDS = 60
+ALIVE_SECONDS = 20
 BEAT_SECONDS = 5
 
 log = logging.getLogger(__name__)
@@ -22,14 +22,6 @@ log = logging.getLogger(__name__)
 def begin(**_signal: Any) -> None:
     # A thread, because a solo worker answers nobody while it encodes.
     threading.Thread(target=_beat, name="sign of life", daemon=True).start()
-
-
-@worker_shutdown.connect
-def end(**_signal: Any) -> None:
-    try:
-        cache.delete(ALIVE)
-    except RedisError as error:
-        log.warning("The sign of life stays for a minute: %s", error)
 
 
 def is_alive() -> bool:

@@ -11,6 +11,7 @@ import zoneinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
+import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -148,6 +149,8 @@ class Environment(BaseSettings):
         schemes = SCHEMES[info.field_name or ""]
         if value and not value.startswith(schemes):
             raise ValueError(f"it must begin with {' or '.join(schemes)}")
+        if value and info.field_name == "DATABASE_URL":
+            dj_database_url.parse(value)  # raises ValueError, for a port that is none
         return value
 
     @field_validator("DATA_DIR")
@@ -175,7 +178,7 @@ def _sentence(message: str) -> str:
 
 
 def _without_password(value: str) -> str:
-    return re.sub(r"://[^@/]*@", "://...@", value)
+    return re.sub(r"://.*@", "://...@", value)
 
 
 def celery_broker_url(redis_url: str) -> str:

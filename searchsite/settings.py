@@ -77,15 +77,16 @@ TEMPLATES = [
 ]
 
 DATABASES: dict[str, Any] = {
-    "default": {
-        **dj_database_url.parse(
-            ENVIRONMENT.DATABASE_URL,
-            # Django's own development server makes a thread, and so a connection, a request.
-            conn_max_age=0 if DEBUG else 600,
-            conn_health_checks=True,
-        ),
-        "OPTIONS": {"connect_timeout": 5},
-    }
+    "default": dj_database_url.parse(
+        ENVIRONMENT.DATABASE_URL,
+        # Django's own development server makes a thread, and so a connection, a request.
+        conn_max_age=0 if DEBUG else 600,
+        conn_health_checks=True,
+    )
+}
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 5,
+    **DATABASES["default"].get("OPTIONS", {}),
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -142,9 +143,7 @@ if ENVIRONMENT.SECURE:
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-    SECURE_HSTS_SECONDS = 31_536_000
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_SECONDS = 31_536_000  # of this host alone: others of the domain are not ours
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
@@ -158,6 +157,7 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
+CELERY_TASK_DEFAULT_QUEUE = "semblance"  # a Redis may have other tenants
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

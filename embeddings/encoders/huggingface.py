@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from PIL.Image import Image as Pixels
-from safetensors import SafetensorError
+from PIL.Image import new as new_image
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from embeddings.encoders.sources import Source
-from embeddings.errors import EncoderUnavailable, VectorInvalid
+from embeddings.errors import EncoderUnavailable
 from embeddings.vectors import Vectors, normalise
 
 transformers_logging.disable_progress_bar()
@@ -35,33 +36,26 @@ class TorchEncoder:
         self._device = torch.device(choose_device(device))
         # Weights are shared by threads, and two forward passes at once only slow each other down.
         self._lock = threading.Lock()
-        folder = str(source.folder)
+        # A tokenizer keeps the padding of its last call, so calls must not overlap either.
+        self._tokenizing = threading.Lock()
         try:
-            self._model: Any = AutoModel.from_pretrained(
-                folder, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-            )
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            self._processor: Any = AutoImageProcessor.from_pretrained(
-                folder, trust_remote_code=False, backend="pil"
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise EncoderUnavailable(
-                f"The folder {folder} holds no encoder that can be loaded: {error}"
-            ) from error
-        for feature in ("get_image_features", "get_text_features"):
-            if not hasattr(self._model, feature):
-                raise EncoderUnavailable(
-                    f"{type(self._model).__name__} in {folder} does not encode both images and "
-                    "texts, so it cannot serve as an encoder."
-                )
-        self._model = self._model.to(self._device).eval()
-        self._image_dtype = choose_dtype(precision, self._device, self._model.num_parameters())
-        self._text_options = text_options(self._model.config, self._tokenizer)
-        self.image_edge = image_edge(self._processor)
-        try:
+            self._model, self._tokenizer, self._processor = _load(source.folder)
+            self._model = self._model.to(self._device).eval()
+            self._image_dtype = choose_dtype(precision, self._device, self._model.num_parameters())
+            self._text_options = text_options(self._model.config, self._tokenizer)
+            self.image_edge = image_edge(self._processor)
+            # Tried once, so that what is damaged or of another size is told now.
             self.dimensions = self.encode_texts(["a"]).shape[1]
-        except VectorInvalid as error:
-            raise EncoderUnavailable(f"The checkpoint in {folder} is damaged: {error}") from error
+            image_dimensions = self.encode_images([new_image("RGB", (8, 8))]).shape[1]
+        except Exception as error:  # tokenizers raises nothing more exact
+            raise EncoderUnavailable(
+                f"The folder {source.folder} holds no encoder that can be used: {error}"
+            ) from error
+        if image_dimensions != self.dimensions:
+            raise EncoderUnavailable(
+                f"The encoder in {source.folder} gives {image_dimensions} dimensions for images "
+                f"and {self.dimensions} for texts."
+            )
 
     def encode_images(self, images: Sequence[Pixels]) -> Vectors:
         """Return (n, dimensions) of RGB images."""
@@ -75,24 +69,52 @@ class TorchEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dimensions); a text beyond the encoder's length is cut."""
-        tokens = self._tokenizer(list(texts), return_tensors="pt", **self._text_options)
+        with self._tokenizing:
+            tokens = self._tokenizer(list(texts), return_tensors="pt", **self._text_options)
         return self._features(self._model.get_text_features, **tokens.to(self._device))
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         unknown = self._tokenizer.unk_token_id
         words = dict.fromkeys("".join(c if c.isalnum() else " " for c in text).split())
-        return tuple(
-            word
-            for word in words
-            if unknown in self._tokenizer(word, add_special_tokens=False)["input_ids"]
-        )
+        with self._tokenizing:
+            return tuple(
+                word
+                for word in words
+                if unknown in self._tokenizer(word, add_special_tokens=False)["input_ids"]
+            )
 
     def _features(self, features: Callable[..., Any], **inputs: Any) -> Vectors:
-        with self._lock, torch.inference_mode():
-            output = features(**inputs)
+        try:
+            with self._lock, torch.inference_mode():
+                output = features(**inputs)
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            # No image's fault: the same batch may pass later, or elsewhere.
+            raise EncoderUnavailable(f"The device of the encoder failed: {error}") from error
         # transformers 5 wraps the features; the remote code of older models does not.
         vectors = getattr(output, "pooler_output", output)
         return normalise(cast(torch.Tensor, vectors).float().cpu().numpy())
+
+
+def _load(folder: Path) -> tuple[Any, Any, Any]:
+    """Return model, tokenizer and image processor of a folder."""
+    model, report = AutoModel.from_pretrained(
+        str(folder),
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    for feature in ("get_image_features", "get_text_features"):
+        if not hasattr(model, feature):
+            raise ValueError(f"{type(model).__name__} does not encode both images and texts")
+    if missing := report["missing_keys"]:
+        # They would be filled at random, in each process in another way.
+        raise ValueError(f"its checkpoint lacks {len(missing)} weights")
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    processor = AutoImageProcessor.from_pretrained(
+        str(folder), trust_remote_code=False, backend="pil"
+    )
+    return model, tokenizer, processor
 
 
 def choose_device(device: str) -> str:

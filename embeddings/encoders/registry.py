@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from embeddings.encoders.contract import Encoder
     from embeddings.models import Space
 
+# Reading a checkpoint to find that it does not serve takes seconds; not each search must wait.
+RETRY_SECONDS = 5.0
+
 _loading = threading.Lock()
+_failures: dict[tuple[str, str], tuple[float, str]] = {}  # when (monotonic seconds), and why
 
 
 def load(space: Space) -> Encoder:
@@ -24,8 +29,16 @@ def load(space: Space) -> Encoder:
 
     Raise EncoderUnavailable when its files are gone or are no longer those of the space.
     """
+    key = (space.name, space.revision)
     with _loading:
-        encoder = _load(space.name, space.revision)
+        failed_at, sentence = _failures.get(key, (-RETRY_SECONDS, ""))
+        if time.monotonic() - failed_at < RETRY_SECONDS:
+            raise EncoderUnavailable(sentence)
+        try:
+            encoder = _load(*key)
+        except EncoderUnavailable as error:
+            _failures[key] = (time.monotonic(), str(error))
+            raise
     if encoder.dimensions != space.dimensions:
         raise EncoderUnavailable(
             f"Encoder {space.name} gives {encoder.dimensions} dimensions; "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -15,17 +16,30 @@ from pathlib import Path
 
 from django.conf import settings
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from embeddings.errors import EncoderUnavailable
 
 log = logging.getLogger(__name__)
 
+MAIN = "main"
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_HUB_ID = "openai/clip-vit-base-patch32"
 HUB_ANSWERS_WITHIN_SECONDS = 4
 # Nothing that could be code is ever fetched: no pickles, no Python.
+_HUB_ERRORS = (
+    HFValidationError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OSError,
+    RepositoryNotFoundError,
+)
 CONVERSION_BOT, CONVERSION_TITLE = "SFconvertbot", "Adding `safetensors` variant of this model"
 HUB_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
 
@@ -39,16 +53,19 @@ class Source:
     folder: Path
 
 
-def find(name: str, *, revision: str = "main") -> Source:
+def find(name: str, *, revision: str = MAIN) -> Source:
     """Return the files that a name means, fetching them from the hub if need be.
 
     Raise EncoderUnavailable with a sentence when they cannot be had.
     """
     if name == BUNDLED:
         return Source(name, _revision_of(BUNDLED_FOLDER), BUNDLED_FOLDER)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return Source(str(folder.resolve()), _revision_of(folder), folder.resolve())
+    try:
+        folder = Path(name).expanduser().resolve()
+        if folder.is_dir():
+            return Source(str(folder), _revision_of(folder), folder)
+    except (OSError, ValueError) as error:
+        raise EncoderUnavailable(f"The encoder folder {name!r} cannot be read: {error}") from error
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise EncoderUnavailable(f"There is no encoder folder {name}.")
     return _from_hub(name, revision)
@@ -71,9 +88,9 @@ def choose() -> Source:
 def _from_hub(name: str, revision: str) -> Source:
     try:
         folder = _download(name, revision)
-        if not any(folder.glob("*.safetensors")):
+        if revision == MAIN and not any(folder.glob("*.safetensors")):
             folder = _cached_conversion(folder) or _download(name, _conversion_of(name))
-    except (RepositoryNotFoundError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except _HUB_ERRORS as error:
         raise EncoderUnavailable(
             f"Encoder {name} is neither a folder nor can it be had from the model hub "
             f"({type(error).__name__})."
@@ -118,10 +135,13 @@ def _is_cached(name: str) -> bool:
     return (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()
 
 
-@lru_cache(maxsize=1)
 def _hub_answers() -> bool:
-    if constants.HF_HUB_OFFLINE:
-        return False
+    return not constants.HF_HUB_OFFLINE and _answered_in_minute(int(time.monotonic() // 60))
+
+
+@lru_cache(maxsize=1)
+def _answered_in_minute(_minute: int) -> bool:
+    """Whether the hub answered; asked anew each minute, for a network may come back."""
     try:
         with urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_ANSWERS_WITHIN_SECONDS):
             return True
@@ -134,7 +154,7 @@ def _revision_of(folder: Path) -> str:
     files = sorted(
         file
         for file in folder.iterdir()
-        if file.suffix in {".json", ".safetensors", ".txt", ".model"}
+        if file.suffix in {".json", ".safetensors", ".txt", ".model"} and file.is_file()
     )
     whole = hashlib.sha256()
     for file in files:

@@ -85,7 +85,7 @@ def join(first: Candidates, second: Candidates, k: int) -> Candidates:
     )
 
 
-def positions_of(wanted: Ids, ids: Ids) -> Mask:
+def mask_of(wanted: Ids, ids: Ids) -> Mask:
     """Return for each of ascending `ids` whether it is among ascending `wanted`."""
     if not len(wanted):
         return np.zeros(len(ids), dtype=np.bool_)

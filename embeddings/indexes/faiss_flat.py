@@ -13,7 +13,7 @@ from typing import Any
 import faiss as faiss_without_types
 import numpy as np
 
-from embeddings.indexes.contract import Candidates, Mask
+from embeddings.indexes.contract import Candidates, Mask, best
 from embeddings.vectors import Ids, Vector, Vectors
 
 # FAISS describes to a type checker the C++ below its Python, and not the Python.
@@ -59,7 +59,8 @@ class FaissFlat:
             return Candidates(np.empty(0, np.int64), np.empty(0, np.float32))
         scores, places = self._index.search(query[None, :], k, params=_selection(allowed))
         found = places[0] >= 0  # fewer than k were allowed
-        return Candidates(self.ids[places[0][found]], scores[0][found])
+        # FAISS leaves equal scores in any order; every route returns them by ascending id.
+        return best(Candidates(self.ids[places[0][found]], scores[0][found]), k)
 
 
 def _selection(allowed: Mask | None) -> Any:

@@ -6,6 +6,8 @@ CREATE = """
 CREATE TABLE embeddings_feed (
     table_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     table_name text NOT NULL UNIQUE,
+    -- The server that numbered the transactions; on another one the numbers mean nothing.
+    server text NOT NULL DEFAULT (pg_control_system()).system_identifier::text,
     -- A new generation tells every reader that the feed is not whole: read the table anew.
     generation uuid NOT NULL DEFAULT gen_random_uuid(),
     -- Changes of transactions before this one may be gone.
@@ -49,9 +51,15 @@ CREATE FUNCTION embeddings_watch(watched regclass, subject text) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     name text := (SELECT relname FROM pg_class WHERE oid = watched);
+    here text := (pg_control_system()).system_identifier::text;
     note text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('embeddings_watch'));
+    -- After a restore into another server: the changes are of its history, not of ours.
+    DELETE FROM embeddings_change c USING embeddings_feed f
+    WHERE c.table_id = f.table_id AND f.table_name = name AND f.server <> here;
+    UPDATE embeddings_feed SET server = here, pruned_to = '0', generation = gen_random_uuid()
+    WHERE table_name = name AND server <> here;
     IF (SELECT count(*) FROM pg_trigger
         WHERE tgrelid = watched AND tgname LIKE 'embeddings\\_note\\_%' AND tgenabled <> 'D') = 4
     THEN

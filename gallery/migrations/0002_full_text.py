@@ -63,6 +63,9 @@ FOR EACH STATEMENT EXECUTE FUNCTION gallery_linked_full_text();
 CREATE TRIGGER gallery_image_tagged AFTER INSERT ON gallery_image_tags
 REFERENCING NEW TABLE AS new_rows
 FOR EACH STATEMENT EXECUTE FUNCTION gallery_linked_full_text();
+CREATE TRIGGER gallery_image_retagged AFTER UPDATE ON gallery_image_tags
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION gallery_linked_full_text();
 CREATE TRIGGER gallery_image_untagged AFTER DELETE ON gallery_image_tags
 REFERENCING OLD TABLE AS old_rows
 FOR EACH STATEMENT EXECUTE FUNCTION gallery_linked_full_text();

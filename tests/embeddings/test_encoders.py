@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from embeddings.encoders import registry, sources
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
+from tests.encoders import make_encoder, reference
 
 
 @pytest.fixture
@@ -96,8 +99,6 @@ def test_an_encoder_that_changed_since_its_space_was_filled_is_refused(folder):
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "dual"])
 def test_it_gives_what_transformers_gives(tmp_path, kind):
-    from tests.encoders import make_encoder, reference
-
     folder = make_encoder(kind, tmp_path)
     encoder = registry.open_source(sources.find(str(folder)))
     texts = ["two red boats at night", "a"]
@@ -137,3 +138,51 @@ def test_a_model_without_safetensors_is_refused_with_a_sentence(hub_cache):
     (hub_cache[0] / "model.safetensors").unlink()
     with pytest.raises(EncoderUnavailable, match="has no safetensors"):
         sources.find("nobody/clip")
+
+
+def test_many_threads_get_what_one_gets(tmp_path):
+    encoder = registry.open_source(sources.find(str(make_encoder("siglip", tmp_path))))
+    texts = ["two red boats at night", "a", "a big yellow moon over the sea"]
+    expected = {text: encoder.encode_texts([text]) for text in texts}
+    wrong = []
+
+    def ask(text):
+        for _ in range(40):
+            vector = encoder.encode_texts([text])
+            encoder.unknown_words("a zeppelin over " + text)
+            if not np.array_equal(vector, expected[text]):
+                wrong.append(text)
+
+    threads = [threading.Thread(target=ask, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
+    folder = make_encoder("clip", tmp_path)
+    config = folder / "config.json"
+    config.write_text(
+        config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 4')
+    )
+    with pytest.raises(EncoderUnavailable, match=r"lacks .* weights"):
+        registry.open_source(sources.find(str(folder)))
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer_config.json", "preprocessor_config.json"]
+)
+@pytest.mark.parametrize("content", ["null", "[]", "{", '{"size": 3}'])
+def test_a_configuration_of_nonsense_is_refused_or_makes_no_difference(folder, name, content):
+    (folder / name).write_text(content)
+    with contextlib.suppress(EncoderUnavailable):
+        encoder = registry.open_source(sources.find(str(folder)))
+        assert encoder.encode_texts(["a boat"]).shape == (1, encoder.dimensions)
+
+
+@pytest.mark.parametrize("name", ["what ever", "user/repo.git", "a\x00b", "x" * 300])
+def test_a_name_that_cannot_be_one_is_refused_with_a_sentence(name):
+    with pytest.raises(EncoderUnavailable):
+        sources.find(name)

@@ -135,3 +135,29 @@ def test_a_table_that_was_unwatched_for_a_while_begins_a_new_feed(space):
         cursor.execute("DROP TRIGGER embeddings_note_insert ON gallery_imageembedding")
     feed.install_all()
     assert feed.position(ImageEmbedding).identity != before.identity
+
+
+def test_after_a_restore_into_another_server_the_feed_begins_anew(space):
+    ids = make_images(2)
+    start = feed.position(ImageEmbedding)
+    with connection.cursor() as cursor:
+        # As pg_restore leaves it: transaction numbers of a server that had counted further.
+        cursor.execute("UPDATE embeddings_feed SET server = 'other', pruned_to = '9000000000'")
+        cursor.execute(
+            "INSERT INTO embeddings_change (xid, table_id, space_id, subject_id) "
+            "SELECT '8000000000', table_id, %s, 7 FROM embeddings_feed",
+            [space.pk],
+        )
+    with pytest.raises(FeedLost):
+        feed.changes(ImageEmbedding, space, start)
+    here = feed.position(ImageEmbedding)
+    assert changed_since(here, space) == (set(), set())
+    store(ids, make_vectors(2), space)
+    assert changed_since(here, space) == (set(ids.tolist()), set())
+
+
+def test_a_position_of_the_future_is_refused(space):
+    here = feed.position(ImageEmbedding)
+    future = feed.FeedPosition(here.identity, "9000000000:9000000000:")
+    with pytest.raises(FeedLost):
+        feed.changes(ImageEmbedding, space, future)

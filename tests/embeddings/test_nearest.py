@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from embeddings import live, snapshots
-from embeddings.errors import VectorInvalid
+from embeddings.errors import TransactionOpen, VectorInvalid
 from embeddings.nearest import nearest, nearest_exactly
 from gallery.models import Image, ImageEmbedding
 from tests.rows import make_images, make_space, make_vectors, store
@@ -91,7 +91,7 @@ def test_it_searches_snapshot_and_delta_as_one(library):
     store(ids[:50], make_vectors(50, seed=2), space)
     ImageEmbedding.objects.filter(image_id__in=ids[50:80].tolist()).delete()
     view = live.index_of(ImageEmbedding, space).refresh()
-    assert view.snapshot_id
+    assert view.known_snapshot_id
     assert len(view) == ROWS + 20
     for seed in range(20):
         query = make_vectors(1, seed=1000 + seed)[0]
@@ -127,3 +127,45 @@ def test_an_absurd_k_is_refused(library, k):
     space, _ = library
     with pytest.raises(ValueError, match="k must be"):
         nearest(ImageEmbedding, space, QUERY, k=k)
+
+
+def test_what_is_rolled_back_leaves_no_trace_in_the_index(library):
+    space, _ = library
+    best = nearest(ImageEmbedding, space, QUERY, k=1).ids.tolist()
+    with transaction.atomic():
+        Image.objects.filter(pk__in=best).delete()
+        inside = nearest(ImageEmbedding, space, QUERY, k=1)
+        with pytest.raises(TransactionOpen):
+            live.index_of(ImageEmbedding, space).refresh()
+        transaction.set_rollback(True)
+    assert inside.ids.tolist() != best
+    assert nearest(ImageEmbedding, space, QUERY, k=1).ids.tolist() == best
+
+
+def test_equal_scores_come_by_id_on_every_route(library):
+    space, _ = library
+    same = make_images(60)
+    store(same, np.repeat(QUERY[None], 60, axis=0), space)
+    expected = same[:10].tolist()
+    live.forget_all()
+    for _ in range(2):
+        assert nearest_exactly(ImageEmbedding, space, QUERY, k=10).ids.tolist() == expected
+        assert nearest(ImageEmbedding, space, QUERY, k=60).ids.tolist() == same.tolist()
+        store(make_images(1), make_vectors(1, seed=5), space)  # now there is a delta
+
+
+def test_a_slice_is_a_filter_like_any_other(library):
+    space, ids = library
+    within = Image.objects.order_by("pk")[:100]
+    found = nearest(ImageEmbedding, space, QUERY, k=50, within=within)
+    assert set(found.ids.tolist()) <= set(ids[:100].tolist())
+    assert len(found.ids) == 50
+
+
+def test_a_foreign_vector_of_another_width_is_a_sentence(library):
+    space, _ = library
+    (new,) = make_images(1).tolist()
+    ImageEmbedding.objects.create(image_id=new, space=space, vector=[1.0, 0.0])
+    live.forget_all()
+    with pytest.raises(VectorInvalid, match="has not 16 dimensions"):
+        nearest(ImageEmbedding, space, QUERY, k=1)

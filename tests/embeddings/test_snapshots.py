@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
+from django.db import connection, transaction
 
 from embeddings import live, snapshots
 from embeddings.errors import SnapshotBroken
@@ -55,10 +57,10 @@ def test_it_is_due_when_missing_and_when_far_behind(space, settings):
 
 def test_a_new_snapshot_is_taken_up_by_a_running_index(space):
     index = live.index_of(ImageEmbedding, space)
-    assert index.refresh().snapshot_id == 0
+    assert index.refresh().known_snapshot_id == 0
     snapshot = snapshots.build(ImageEmbedding, space)
     view = index.refresh()
-    assert view.snapshot_id == snapshot.pk
+    assert view.known_snapshot_id == snapshot.pk
     assert (len(view), len(view.delta)) == (100, 0)
 
 
@@ -104,14 +106,10 @@ def test_a_snapshot_of_another_feed_is_read_anew(space):
     store(make_images(5), make_vectors(5), space)
     view = live.index_of(ImageEmbedding, space).refresh()
     assert len(view) == 105
-    assert view.snapshot_id == snapshot.pk  # known, and not tried again
+    assert view.known_snapshot_id == snapshot.pk  # known, and not tried again
 
 
-def test_two_builders_do_not_meet(space, django_db_blocker):
-    import threading
-
-    from django.db import connection, transaction
-
+def test_two_builders_do_not_meet(space):
     held, done = threading.Event(), threading.Event()
 
     def hold():
@@ -136,3 +134,22 @@ def test_scores_are_those_of_the_stored_vectors(space):
     stored = dict(ImageEmbedding.objects.values_list("image_id", "vector"))
     expected = [np.dot(stored[i], QUERY) for i in found.ids.tolist()]
     np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+
+
+def test_a_build_that_fails_leaves_nothing_behind(space, settings, monkeypatch):
+    monkeypatch.setattr(snapshots, "_sync", no_space_left)
+    with pytest.raises(OSError, match="No space left"):
+        snapshots.build(ImageEmbedding, space)
+    assert folders(settings) == []
+    assert not Snapshot.objects.exists()
+
+
+def no_space_left(path):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_harmed_snapshot_is_due_again(space, settings):
+    snapshot = snapshots.build(ImageEmbedding, space)
+    index = settings.INDEX_DIR / snapshot.folder / snapshots.INDEX_FILE
+    index.write_bytes(index.read_bytes()[:-10])
+    assert snapshots.is_due(ImageEmbedding, space)

@@ -23,7 +23,7 @@ def redis_at(address):
 
 
 @pytest.fixture
-def everything(db):
+def everything(transactional_db):
     """All that a ready server has."""
     live.forget_all()
     live.index_of(ImageEmbedding, make_space()).refresh()
@@ -53,7 +53,7 @@ def test_it_is_not_ready_without_a_worker(client, everything):
     cache.delete(worker.ALIVE)
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["reasons"] == ["No worker was heard of for a minute."]
+    assert answer.json()["reasons"] == ["No worker was heard of lately."]
 
 
 def test_it_is_not_ready_before_the_index_is_loaded(client, everything):
@@ -98,16 +98,15 @@ def test_without_the_database_everything_says_so(client, monkeypatch):
     assert images.json() == {"detail": "The database does not answer."}
 
 
-def test_it_is_not_ready_without_its_tables(client, everything):
+def test_it_is_not_ready_without_its_tables(client, db):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE gallery_imageembedding RENAME TO elsewhere")
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert not answer.json()["parts"]["database"]
-    assert answer.json()["reasons"] == [
-        "The database does not answer, or is not migrated.",
-        "The index needs the database.",
-    ]
+    reasons = answer.json()["reasons"]
+    assert "The database does not answer, or is not migrated." in reasons
+    assert "The index needs the database." in reasons
 
 
 def test_a_watcher_cannot_get_an_old_answer(client, everything):

@@ -1,20 +1,35 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from collections import Counter
 
 import pytest
+from django.db import OperationalError, connection
 from PIL import Image as PillowImage
 
 from embeddings import live
+from embeddings.encoders import registry
+from embeddings.errors import EncoderUnavailable
 from gallery import spaces, tasks
 from gallery.ingest import NewImage, add_image
 from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
-from gallery.pipeline import add_missing, embed_waiting, park_lost, reembed
+from gallery.pipeline import (
+    QUEUE,
+    add_missing,
+    embed,
+    embed_waiting,
+    fail,
+    mend_states,
+    park_lost,
+    reembed,
+)
 from gallery.query import Query, TextTerm
+from gallery.removal import delete_images
 from gallery.search import search
 from scenes import compose, draw
+from tests.encoders import make_encoder
 from tests.rows import make_images, make_user
 from tests.workers import Worker, wait_until
 
@@ -148,3 +163,83 @@ def test_an_image_of_one_pixel_and_one_very_long_are_embedded():
         PillowImage.new("RGB", size, "teal").save(file, "PNG")
         add_image(NewImage(file=file, owner=make_user()))
     assert embed_waiting() == 3
+
+
+def filling(tmp_path):
+    return spaces.begin_filling(str(make_encoder("clip", tmp_path / "other")))
+
+
+def test_a_new_upload_goes_before_the_refill_of_another_space(tmp_path, settings):
+    settings.ENCODER_BATCH = 1
+    for seed in range(3):
+        add(seed)
+    embed_waiting()
+    QUEUE.add_missing(filling(tmp_path))
+    batches = iter([True, True])
+    newest = add(9)
+    embed_waiting(goes_on=lambda: next(batches, False))
+    assert Image.objects.get(pk=newest.pk).state == State.READY
+
+
+def test_an_encoder_that_is_gone_holds_up_no_other_space(tmp_path, space):
+    image = add(1)
+    broken = filling(tmp_path)
+    (tmp_path / "other" / "config.json").unlink()
+    QUEUE.add_missing(broken)
+    with pytest.raises(EncoderUnavailable):
+        embed_waiting()
+    assert Image.objects.get(pk=image.pk).state == State.READY
+    (job,) = ImageEmbeddingJob.objects.all()
+    assert (job.space, job.attempts) == (broken, 0)
+
+
+def test_what_fails_in_a_filling_space_stays_searchable_in_the_active_one(tmp_path):
+    image = add(1)
+    embed_waiting()
+    other = filling(tmp_path)
+    QUEUE.add_missing(other)
+    fail(QUEUE.claim(other, 1), image.pk, "no good", is_final=True)
+    assert Image.objects.get(pk=image.pk).state == State.READY
+
+
+def test_an_upload_in_the_last_moment_of_a_switch_is_put_right(tmp_path):
+    image = add(1)
+    other = filling(tmp_path)
+    QUEUE.add([image.pk], other)
+    lease = QUEUE.claim(other, 1)
+    spaces.switch_to(other)
+    embed(lease, registry.load(other))  # its space was still filling when it was claimed
+    assert Image.objects.get(pk=image.pk).state == State.READY
+    Image.objects.update(state=State.WAITING)
+    assert mend_states() == 1
+
+
+def test_jobs_of_a_retired_space_are_removed(tmp_path, space):
+    image = add(1)
+    spaces.switch_to(filling(tmp_path))
+    QUEUE.add([image.pk], space)
+    mend_states()
+    assert not ImageEmbeddingJob.objects.filter(space=space).exists()
+
+
+def test_failing_and_deleting_at_once_wait_for_each_other_and_do_not_deadlock(space):
+    images = [add(seed) for seed in range(12)]
+    errors = []
+
+    def delete():
+        try:
+            for image in images:
+                delete_images(Image.objects.filter(pk=image.pk))
+        except OperationalError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    deleter = threading.Thread(target=delete)
+    lease = QUEUE.claim(space, 12)
+    deleter.start()
+    for image in images:
+        fail(lease, image.pk, "no good", is_final=True)
+    deleter.join()
+    assert errors == []
+    assert not Image.objects.exists()

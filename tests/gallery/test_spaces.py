@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from embeddings import live
 from embeddings.errors import EncoderUnavailable
@@ -89,3 +89,35 @@ def test_switching_to_no_encoder_changes_nothing():
     with pytest.raises(CommandError, match="no encoder folder"):
         call_command("switch_encoder", "/not/there")
     assert spaces.active() == space
+
+
+def test_two_switches_at_once_take_turns(tmp_path):
+    spaces.ensure()
+    others = [
+        spaces.begin_filling(str(make_encoder(kind, tmp_path / kind)))
+        for kind in ("clip", "siglip")
+    ]
+    errors = []
+
+    def switch(space):
+        try:
+            spaces.switch_to(space)
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=switch, args=(other,)) for other in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert spaces.active() in others
+
+
+def test_a_retired_space_is_filled_again_and_not_made_twice(tmp_path):
+    old = spaces.ensure()
+    spaces.switch_to(spaces.begin_filling(str(make_encoder("clip", tmp_path))))
+    assert spaces.begin_filling("bundled").pk == old.pk
+    assert Space.objects.count() == 2

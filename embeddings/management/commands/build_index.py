@@ -19,7 +19,7 @@ class Command(BaseCommand):
             for space in Space.objects.exclude(state=Space.State.RETIRED):
                 try:
                     snapshot = snapshots.build(model, space)
-                except EmbeddingsError as error:
+                except (EmbeddingsError, OSError) as error:
                     raise CommandError(str(error)) from error
                 if snapshot is None:
                     raise CommandError(f"{model.__name__} in {space} is being built right now.")

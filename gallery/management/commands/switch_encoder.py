@@ -48,7 +48,7 @@ class Command(BaseCommand):
         vectors = ImageEmbedding.objects.filter(space=space)
         waiting = ImageEmbeddingJob.objects.filter(space=space, failed_at=None)
         with tqdm(total=Image.objects.count(), desc="embedding", unit="image") as bar:
-            while pipeline.QUEUE.add_missing(space) or waiting.exists():
+            while waiting.exists() or pipeline.QUEUE.add_missing(space):
                 tasks.wake()
                 bar.update(vectors.count() - bar.n)
                 time.sleep(POLL_SECONDS)
