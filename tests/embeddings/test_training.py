@@ -16,6 +16,7 @@ from embeddings.training.data import HELD_OUT, FactTable, say_about
 from embeddings.training.evaluation import FIRST_SEED, evaluate
 from embeddings.training.loop import TrainingOptions, train
 from embeddings.training.loss import contrastive_loss
+from embeddings.training.optimization import learning_rate_share
 from embeddings.training.tokenizer import UNKNOWN, build_tokenizer
 from scenes import compose, demo, describe, draw
 from scenes.gallery import PROMISED_SEEDS
@@ -63,6 +64,14 @@ def test_loss_has_a_gradient_where_everything_or_nothing_is_true():
     contrastive_loss(scores, torch.tensor([[True, True, True], [False, False, False]])).backward()
     assert scores.grad is not None
     assert scores.grad.isfinite().all()
+
+
+def test_the_learning_rate_rises_and_then_falls_to_nothing():
+    shares = [learning_rate_share(step, steps=100) for step in range(101)]
+    assert max(shares) == shares[5] == 1.0
+    assert shares[0] < shares[4]
+    assert shares[5:] == sorted(shares[5:], reverse=True)
+    assert shares[-1] == pytest.approx(0)
 
 
 def test_the_tokenizer_marks_words_it_never_read():
