@@ -57,7 +57,7 @@ SCALES: dict[Size, float] = {Size.SMALL: 0.7, Size.MEDIUM: 1.0, Size.BIG: 1.4}
 # The fewer figures, the larger: a lone one would leave the frame empty.
 SCALE_BY_FIGURES = {1: 1.34, 2: 1.24, 3: 1.15, 4: 1.07, 5: 1.0}
 MOST_FIGURES = 5
-MARGIN = 0.015
+MARGIN = 0.015  # free room that every figure keeps around it
 
 
 def compose(seed: int, *, without: Set[Pair] = frozenset()) -> Scene:

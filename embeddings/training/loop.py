@@ -34,7 +34,7 @@ class TrainingOptions:
     passes: int = 14
     seed: int = 0
     batch_size: int = 64
-    threads: int = 1
+    threads: int = 2
     architecture: Architecture = field(default_factory=Architecture)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon
+from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 LARGEST_GRADIENT = 1.0
@@ -21,12 +21,13 @@ class Stepper:
     """
 
     def __init__(self, model: nn.Module, *, steps: int) -> None:
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             is_inner_matrix = ".layers." in name and parameter.ndim == 2
             (matrices if is_inner_matrix else others).append(parameter)
         self._parameters = [*matrices, *others]
-        self._optimizers = (
+        self._optimizers: tuple[Optimizer, ...] = (
             Muon(matrices, lr=0.02, weight_decay=0.1),
             AdamW(others, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0),
         )
