@@ -165,7 +165,9 @@ def test_ctrl_c_ends_an_import_and_the_next_run_goes_on(transactional_db, settin
         )
     # The test's own database and media, in a process of its own.
     program = (
-        "import sys, django; from django.conf import settings; django.setup();"
+        "import signal, sys, django; from django.conf import settings; django.setup();"
+        # A shell's background job, as the tests may be, is deaf to Ctrl-C, and so are its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         f"settings.DATABASES['default']['NAME'] = {connection.settings_dict['NAME']!r};"
         f"settings.MEDIA_ROOT = {str(settings.MEDIA_ROOT)!r};"
         "from django.core.management import execute_from_command_line as run;"
