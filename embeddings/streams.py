@@ -1,6 +1,7 @@
 """Vectors and ids between Postgres and numpy in bulk, in Postgres' binary formats.
 
-Many times as fast as through the ORM (bench/database.py); the one place that knows how a halfvec lies on the wire.
+Many times as fast as through the ORM (bench/database.py). The one place that knows how a halfvec
+lies on the wire.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def read_vectors(model: type[AbstractEmbedding], space: Space, *, only: Ids) -> 
 def read_ids(queryset: QuerySet[Any], column: str = "pk") -> Ids:
     """Return one integer column of a queryset, ascending, as one binary value.
 
-    Faster than fetching rows (bench/database.py): Postgres packs the ids, numpy reads them as they come.
+    Faster than fetching rows (bench/database.py): Postgres packs them, numpy reads what comes.
     """
     statement, parameters = ids_statement(queryset, column)
     with connection.cursor() as cursor:
