@@ -10,6 +10,7 @@ from pathlib import Path
 
 from launcher import environment, health, logs, site, supervisor
 from launcher.errors import AlreadyRunning, LauncherError
+from launcher.folders import make_private
 from launcher.health import Health
 from launcher.locks import FileLock
 from launcher.servers import EmbeddedServer
@@ -39,6 +40,8 @@ def run(options: Options) -> None:
                 f"Semblance is running on {data_dir} already, as process {lock.read_pid()}."
             )
         lock.write_pid()
+        for name in ("logs", "run"):  # embedded servers make them too, but there may be none
+            make_private(data_dir / name)
         supervisor.end_leftovers(data_dir)
         health.check_port(options.address)
 

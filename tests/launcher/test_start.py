@@ -13,13 +13,17 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from launcher.accounts import Account, for_postgres
+from launcher.environment import temporary_data_dir
 from launcher.locks import FileLock
+from launcher.postgres import EmbeddedPostgres
+from launcher.redis import EmbeddedRedis
 from launcher.servers import ROOT
 from tests.launcher.conftest import processes_below, wait_until
 
@@ -150,7 +154,7 @@ class Site:
         return done.stdout
 
 
-def run_site(data_dir: Path, port: int) -> Site:
+def run_site(data_dir: Path, port: int, **variables: str) -> Site:
     """Start it without demo, and return when it says that it is ready."""
     with (data_dir.parent / "said").open("w") as said:
         process = subprocess.Popen(
@@ -159,7 +163,7 @@ def run_site(data_dir: Path, port: int) -> Site:
                 *("--data", data_dir, "--port", str(port)),
             ],
             cwd=ROOT,
-            env=environ(),
+            env=environ() | variables,
             stdout=said,
             stderr=said,
             text=True,
@@ -240,3 +244,23 @@ def test_manage_py_without_django_is_one_sentence():
     assert (
         done.stderr.strip() == "There is no django in this Python: run bin/manage, it sets all up."
     )
+
+
+@pytest.mark.slow
+def test_it_uses_the_servers_that_the_environment_names(new_data_dir: Path, free_port: int):
+    with temporary_data_dir() as elsewhere:
+        servers = {
+            "DATABASE_URL": EmbeddedPostgres(elsewhere),
+            "REDIS_URL": EmbeddedRedis(elsewhere),
+        }
+        with ExitStack() as running:
+            for server in servers.values():
+                running.callback(server.stop)
+                server.start()
+            addresses = {name: server.url for name, server in servers.items()}
+            site = run_site(new_data_dir, free_port, **addresses)
+            running.callback(site.process.wait, 20)
+            running.callback(site.process.terminate)
+            assert '"ready": true' in site.get("/readyz")
+            assert not (new_data_dir / "postgres").exists()
+            assert "Starting Postgres" not in site.said()
