@@ -116,14 +116,13 @@ def write(index: FaissFlat, dimensions: int, root: Path) -> Path:
     """Write an index to a new folder below root, which is there whole or not at all."""
     draft = root / f"draft-{uuid.uuid4().hex}"
     draft.mkdir(parents=True)
+    folder = root / time.strftime(f"%Y%m%d-%H%M%S-{uuid.uuid4().hex[:8]}")
     try:
         _fill(draft, index, dimensions)
-    except BaseException:
-        # A disk that is full must not be filled again at the next try.
+        draft.rename(folder)
+    finally:
+        # Gone by its name if all went well; else a full disk must not be filled again next time.
         shutil.rmtree(draft, ignore_errors=True)
-        raise
-    folder = root / time.strftime(f"%Y%m%d-%H%M%S-{uuid.uuid4().hex[:8]}")
-    draft.rename(folder)
     _sync(root)
     return folder
 

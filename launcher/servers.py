@@ -79,15 +79,14 @@ class EmbeddedServer(ABC):
         if not self._is_shared:
             self.users_lock.acquire_shared()
             self._is_shared = True
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.stop)
             with self._starting:
                 if not self.is_kept():
                     self._start_keeper()
                 else:
                     self._wait_until_running()
-        except BaseException:
-            self.stop()
-            raise
+            undo.pop_all()
 
     def stop(self) -> None:
         """Give our share back. The last one out waits until the server has ended."""

@@ -47,7 +47,8 @@ class TorchEncoder:
             # Tried once, so that what is damaged or of another size is told now.
             self.dimensions = self.encode_texts(["a"]).shape[1]
             image_dimensions = self.encode_images([new_image("RGB", (8, 8))]).shape[1]
-        except Exception as error:  # tokenizers raises nothing more exact
+        except Exception as error:
+            # Foreign parsers on foreign files: tokenizers raises bare Exception. The cause is kept.
             raise EncoderUnavailable(
                 f"The folder {source.folder} holds no encoder that can be used: {error}"
             ) from error
