@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from django.conf import settings
@@ -21,15 +21,16 @@ from embeddings.feed import Changes, FeedPosition
 from embeddings.indexes.contract import (
     Candidates,
     ExactIndex,
+    IdSet,
     Mask,
     VectorIndex,
     join,
     mask_of,
 )
 from embeddings.indexes.faiss_flat import FaissFlat
-from embeddings.models import AbstractEmbedding, Space
+from embeddings.models import AbstractEmbedding, Snapshot, Space
 from embeddings.streams import stream_vectors
-from embeddings.vectors import Ids, Vector
+from embeddings.vectors import Ids, Vector, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -55,26 +56,59 @@ class View:
     alive: Mask | None  # the same, as a mask over the base; None while nothing is shadowed
     position: FeedPosition
     known_snapshot_id: int  # the newest one looked at, used or not: it is not tried again
+    snapshot_id: int | None = None  # of the base; None: read from Postgres
+    recall: float | None = None  # of search(), measured when the base was built; None: exact
+    # Fixed random vectors of the space, (n <= 2,000, d): what a query's scores are compared with.
+    background: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     @classmethod
-    def over(cls, base: VectorIndex, position: FeedPosition, snapshot_id: int = 0) -> View:
+    def over(cls, base: VectorIndex, position: FeedPosition, known_snapshot_id: int = 0) -> View:
         nothing = ExactIndex(np.empty(0, np.int64), np.empty((0, 0), np.float32))
-        return cls(base, nothing, nothing.ids, None, position, snapshot_id)
+        return cls(base, nothing, nothing.ids, None, position, known_snapshot_id)
+
+    @classmethod
+    def of_snapshot(cls, snapshot: Snapshot) -> View:
+        """Raise SnapshotBroken unless its files are as they were written."""
+        base = snapshots.open_snapshot(snapshot)
+        view = cls.over(base, snapshots.position_of(snapshot), snapshot.pk)
+        recall = None if base.is_exact else snapshot.recall
+        return replace(view, snapshot_id=snapshot.pk, recall=recall)
 
     def __len__(self) -> int:
         return len(self.base.ids) - len(self.shadowed) + len(self.delta)
 
-    def search(self, query: Vector, k: int, *, among: Ids | None = None) -> Candidates:
-        """Return the k nearest, of ascending ids `among` if given. Exact over float16 vectors."""
-        base_allowed, delta_allowed = self.alive, None
-        if among is not None:
-            in_base = mask_of(among, self.base.ids)
-            base_allowed = in_base if self.alive is None else in_base & self.alive
-            delta_allowed = mask_of(among, self.delta.ids)
-        found = self.base.search(query, k, allowed=base_allowed)
+    @property
+    def is_exact(self) -> bool:
+        return self.base.is_exact
+
+    @property
+    def scan_is_exact(self) -> bool:
+        return self.base.scan_is_exact
+
+    @property
+    def title(self) -> str:
+        """Kind and origin of the index, for people."""
+        origin = f"snapshot {self.snapshot_id}" if self.snapshot_id else "read from Postgres"
+        return f"{self.base.kind}, {origin}"
+
+    def search(self, query: Vector, k: int) -> Candidates:
+        """Return the k nearest; with an approximate index (see `recall`) nearly so."""
+        found = self.base.search(query, k, allowed=self.alive)
         if not len(self.delta):
             return found
-        return join(found, self.delta.search(query, k, allowed=delta_allowed), k)
+        return join(found, self.delta.search(query, k), k)
+
+    def scan(self, query: Vector, k: int, *, among: IdSet | None = None) -> Candidates:
+        """Return the k nearest of a set, or of all, with every vector looked at."""
+        base_allowed, delta_allowed = self.alive, None
+        if among is not None:
+            in_base = among.mask_over(self.base.ids)
+            base_allowed = in_base if self.alive is None else in_base & self.alive
+            delta_allowed = among.mask_over(self.delta.ids)
+        found = self.base.scan(query, k, allowed=base_allowed)
+        if not len(self.delta):
+            return found
+        return join(found, self.delta.scan(query, k, allowed=delta_allowed), k)
 
     def changed_by(self, changes: Changes) -> View:
         """Return the view at the position of the changes."""
@@ -82,13 +116,12 @@ class View:
             return replace(self, position=changes.position)
         touched = np.union1d(changes.ids, changes.gone)
         shadowed = np.union1d(self.shadowed, np.intersect1d(touched, self.base.ids))
-        return View(
-            base=self.base,
+        return replace(
+            self,
             delta=self.delta.without(touched).joined_by(changes.ids, changes.vectors),
             shadowed=shadowed,
             alive=~mask_of(shadowed, self.base.ids) if len(shadowed) else None,
             position=changes.position,
-            known_snapshot_id=self.known_snapshot_id,
         )
 
 
@@ -149,11 +182,10 @@ class LiveIndex:
         if newest is None or newest.pk <= view.known_snapshot_id:
             return view
         try:
-            base = snapshots.open_snapshot(newest)
+            opened = View.of_snapshot(newest)
         except SnapshotBroken as broken:
             log.error("%s Serving on from the view at hand.", broken)
             return replace(view, known_snapshot_id=newest.pk)
-        opened = View.over(base, snapshots.position_of(newest), newest.pk)
         same_feed = opened.position.identity == view.position.identity
         return opened if same_feed else replace(view, known_snapshot_id=newest.pk)
 
@@ -164,8 +196,7 @@ class LiveIndex:
         newest = snapshots.newest_snapshot(self.model, self.space)
         if newest is not None:
             try:
-                base = snapshots.open_snapshot(newest)
-                return View.over(base, snapshots.position_of(newest), newest.pk)
+                return View.of_snapshot(newest)
             except SnapshotBroken as broken:
                 log.error("%s Reading all vectors from Postgres.", broken)
         return self._read()

@@ -106,6 +106,14 @@ class Snapshot(models.Model):
     vectors = models.PositiveBigIntegerField()
     bytes = models.PositiveBigIntegerField()
     recall = models.FloatField(help_text="recall@10 against exact, on held-out queries.")
+    effort = models.FloatField(
+        null=True, help_text="The search parameter that was chosen: ef_search, nprobe, k_factor."
+    )
+    curve = models.JSONField(
+        default=list, help_text="Tried while it was built: [[effort, recall, milliseconds], ...]."
+    )
+    recall_now = models.FloatField(null=True, help_text="The same, on queries asked lately.")
+    measured_at = models.DateTimeField(null=True)
     feed_identity = models.CharField(max_length=200)
     feed_snapshot = models.TextField()
     build_seconds = models.FloatField()
@@ -118,3 +126,17 @@ class Snapshot(models.Model):
 
     def __str__(self) -> str:
         return self.folder
+
+
+class QuerySample(models.Model):
+    """A vector that was searched for lately: what recall is measured with. Says not who asked."""
+
+    space = models.ForeignKey(Space, models.CASCADE, related_name="+")
+    vector = HalfVectorField()
+    asked_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["space", "-asked_at"], name="sample_newest")]
+
+    def __str__(self) -> str:
+        return f"asked at {self.asked_at:%Y-%m-%d %H:%M}"

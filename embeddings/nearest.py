@@ -18,11 +18,11 @@ from django.db.models import QuerySet
 
 from embeddings import feed, live
 from embeddings.errors import VectorInvalid
-from embeddings.indexes.contract import Candidates
+from embeddings.indexes.contract import Candidates, IdSet
 from embeddings.live import View
 from embeddings.models import AbstractEmbedding, Space
 from embeddings.streams import halfvec_text, ids_statement, read_ids
-from embeddings.vectors import Neighbours, Plan, Step, Vector, normalise
+from embeddings.vectors import Neighbours, Plan, Route, Step, Vector, normalise
 
 MAX_K = 10_000
 OVER_FETCH = 2  # times k, where a filter will drop some
@@ -57,7 +57,7 @@ def nearest_exactly(
 ) -> Neighbours:
     """Return what nearest() returns, by Postgres alone: slower, and the judge of every index."""
     search = _Search(model, space, _rounded(vector, space.dimensions), _valid_k(k), within)
-    return search.in_postgres("postgres")
+    return search.in_postgres("asked for")
 
 
 class _Search:
@@ -84,13 +84,13 @@ class _Search:
                 limit = settings.INDEX_NARROW_FILTER
                 is_narrow = self.within.order_by()[: limit + 1].count() <= limit
             if is_narrow:
-                return self.in_postgres("postgres, narrow filter")
+                return self.in_postgres("narrow filter")
         if feed.has_uncommitted():
             # The index knows nothing of it, and must not learn what may be rolled back.
-            return self.in_postgres("postgres, in a transaction")
+            return self.in_postgres("in a transaction")
         with self.step("view"):
             view = live.index_of(self.model, self.space).view()
-        return self.over_fetched(view) or self.among_ids(view) or self.in_postgres("postgres")
+        return self.over_fetched(view) or self.among_ids(view) or self.in_postgres("too few")
 
     def over_fetched(self, view: View) -> Neighbours | None:
         """Ask for some more than k and keep what the filter lets through, if that is enough.
@@ -100,19 +100,20 @@ class _Search:
         wanted = SPARE + self.k * (OVER_FETCH if self.within is not None else 1)
         with self.step("faiss"):
             found = view.search(self.vector, wanted)
-        return self.confirmed("faiss", found)
+        route = Route.OPEN if self.within is None else Route.OVER_FETCH
+        return self.confirmed(route, found, view)
 
     def among_ids(self, view: View) -> Neighbours | None:
         """Search only the vectors whose ids the filter leaves."""
         if self.within is None:
             return None
         with self.step("ids"):
-            ids = read_ids(self.within)
+            among = IdSet(read_ids(self.within))
         with self.step("faiss"):
-            found = view.search(self.vector, SPARE + self.k, among=ids)
-        return self.confirmed("faiss, among the filtered", found)
+            found = view.scan(self.vector, SPARE + self.k, among=among)
+        return self.confirmed(Route.SCAN, found, view)
 
-    def in_postgres(self, route: str) -> Neighbours:
+    def in_postgres(self, reason: str) -> Neighbours:
         quoted = connection.ops.quote_name
         table = quoted(self.model._meta.db_table)
         column = quoted(self.model.subject_field().column)
@@ -132,9 +133,12 @@ class _Search:
             np.array([row[0] for row in rows], dtype=np.int64),
             np.array([row[1] for row in rows], dtype=np.float32),
         )
-        return self.answer(route, found, candidates=len(rows))
+        plan = Plan(
+            route=Route.POSTGRES, exact=True, reason=reason, candidates=len(rows), steps=self.taken
+        )
+        return self.answer(found, plan)
 
-    def confirmed(self, route: str, found: Candidates) -> Neighbours | None:
+    def confirmed(self, route: Route, found: Candidates, view: View) -> Neighbours | None:
         """Keep the candidates that Postgres still has and lets through; None if they are too few.
 
         Too few may mean that no more exist, or that the index does not know them yet: only
@@ -151,11 +155,23 @@ class _Search:
         if np.count_nonzero(stays) < self.k:
             return None
         kept = Candidates(found.ids[stays], found.scores[stays])
-        return self.answer(route, kept, candidates=len(found.ids))
+        is_exact = view.scan_is_exact if route == Route.SCAN else view.is_exact
+        plan = Plan(
+            route=route,
+            exact=is_exact,
+            recall=None if is_exact else view.recall,
+            index=view.title,
+            candidates=len(found.ids),
+            steps=self.taken,
+        )
+        return self.answer(kept, plan)
 
-    def answer(self, route: str, found: Candidates, *, candidates: int) -> Neighbours:
-        plan = Plan(route=route, exact=True, candidates=candidates, steps=tuple(self.steps))
+    def answer(self, found: Candidates, plan: Plan) -> Neighbours:
         return Neighbours(found.ids[: self.k], found.scores[: self.k], plan)
+
+    @property
+    def taken(self) -> tuple[Step, ...]:
+        return tuple(self.steps)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

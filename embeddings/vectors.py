@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +25,25 @@ class Step:
     milliseconds: float
 
 
+class Route(StrEnum):
+    """The ways to an answer; nearest() takes the cheapest that returns all k that exist."""
+
+    OPEN = "faiss"  # the index, unfiltered
+    OVER_FETCH = "faiss, over-fetched"  # more than k, of which the filter lets enough through
+    SCAN = "faiss, among the filtered"  # every vector the filter leaves, in the index's flat copy
+    POSTGRES = "postgres"  # exact, over the rows that pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How an answer was found."""
 
-    route: str
+    route: Route
     exact: bool
-    candidates: int
+    recall: float | None = None  # of the index, measured: recall@10 against exact; None: exact
+    reason: str = ""  # why not the usual route: "narrow filter", "in a transaction", ...
+    index: str = ""  # kind and snapshot of the index that was asked
+    candidates: int = 0  # looked at in Postgres
     steps: tuple[Step, ...] = ()
 
 

@@ -190,6 +190,50 @@ class ImageEmbeddingJob(AbstractEmbeddingJob):
         ]
 
 
+class CaptionEmbedding(AbstractEmbedding):
+    """Vectors of captions: words are compared with words."""
+
+    caption = models.ForeignKey(Caption, models.CASCADE, related_name="embeddings")
+
+    class Meta(AbstractEmbedding.Meta):
+        constraints = [
+            models.UniqueConstraint(fields=["caption", "space"], name="caption_once_per_space")
+        ]
+
+
+class CaptionEmbeddingJob(AbstractEmbeddingJob):
+    """A caption that waits for its vector in a space."""
+
+    caption = models.ForeignKey(Caption, models.CASCADE, related_name="jobs")
+
+    class Meta(AbstractEmbeddingJob.Meta):
+        verbose_name = "caption embedding job"
+        constraints = [
+            models.UniqueConstraint(fields=["caption", "space"], name="caption_job_once_per_space")
+        ]
+
+
+class SavedSearch(models.Model):
+    """A query under a name, to be asked again."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="saved_searches"
+    )
+    name = models.CharField(max_length=100)
+    query = models.JSONField(help_text="As `gallery.query.forms` writes it.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name_plural = "saved searches"
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "name"], name="saved_search_once_per_owner")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class ApiToken(models.Model):
     """Lets a program act as a user. Only the sha256 of the token is kept."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,30 @@ class Candidates(NamedTuple):
     scores: Scores
 
 
+class IdSet:
+    """Some ids, and for each index they were asked of the mask that selects them there.
+
+    Never changes, but for the masks it remembers: a cached filter pays for its mask once.
+    """
+
+    def __init__(self, ids: Ids) -> None:
+        self.ids = ids  # ascending
+        self._masks: dict[int, tuple[weakref.ref[Ids], Mask]] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def mask_over(self, ids: Ids) -> Mask:
+        """Return for each of ascending `ids` whether it is in the set."""
+        known = self._masks.get(id(ids))
+        if known is not None and known[0]() is ids:  # else another array at the same address
+            return known[1]
+        mask = mask_of(self.ids, ids)
+        alive = {key: pair for key, pair in self._masks.copy().items() if pair[0]() is not None}
+        self._masks = {**alive, id(ids): (weakref.ref(ids), mask)}
+        return mask
+
+
 class VectorIndex(Protocol):
     """Finds the vectors nearest to a query. Never changes once it is made."""
 
@@ -27,13 +52,35 @@ class VectorIndex(Protocol):
         """Ids of the vectors, ascending."""
         ...
 
+    @property
+    def kind(self) -> str:
+        """What it is: "flat", "hnsw", ..."""
+        ...
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether search() compares the query with every vector as Postgres holds it."""
+        ...
+
+    @property
+    def scan_is_exact(self) -> bool:
+        """Whether scan() compares with the vectors as Postgres holds them, or with shorter ones."""
+        ...
+
     def search(self, query: Vector, k: int, *, allowed: Mask | None = None) -> Candidates:
-        """Return at most k of the (allowed) vectors by cosine similarity, best first."""
+        """Return at most k vectors by cosine similarity, best first; `allowed` drops few."""
+        ...
+
+    def scan(self, query: Vector, k: int, *, allowed: Mask | None = None) -> Candidates:
+        """Return the k best of all the allowed vectors, however few: none is left out."""
         ...
 
 
 class ExactIndex:
     """Compares the query with every vector in numpy. Always right, and quick while it is small."""
+
+    kind = "exact"
+    is_exact = scan_is_exact = True
 
     def __init__(self, ids: Ids, vectors: Vectors) -> None:
         self.ids = ids
@@ -48,6 +95,8 @@ class ExactIndex:
             ids, vectors = ids[allowed], vectors[allowed]
         scores = vectors @ query
         return best(Candidates(ids, scores), k)
+
+    scan = search
 
     def without(self, ids: Ids) -> ExactIndex:
         """Return this index less some ids."""

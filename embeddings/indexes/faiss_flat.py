@@ -25,6 +25,9 @@ KIND = "SQfp16"
 class FaissFlat:
     """A flat FAISS index of float16 vectors. FAISS frees the GIL while it searches."""
 
+    kind = "flat"
+    is_exact = scan_is_exact = True
+
     def __init__(self, ids: Ids, index: Any) -> None:
         if index.ntotal != len(ids):
             raise ValueError(f"{index.ntotal} vectors have {len(ids)} ids")
@@ -61,6 +64,8 @@ class FaissFlat:
         found = places[0] >= 0  # fewer than k were allowed
         # FAISS leaves equal scores in any order; every route returns them by ascending id.
         return best(Candidates(self.ids[places[0][found]], scores[0][found]), k)
+
+    scan = search
 
 
 def _selection(allowed: Mask | None) -> Any:

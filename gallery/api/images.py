@@ -22,6 +22,7 @@ from gallery.changes import change_record
 from gallery.errors import ImageRefused
 from gallery.ingest import NewImage, add_image
 from gallery.models import Image, ImageQuerySet, Visibility
+from gallery.query import filters
 
 router = Router(tags=["images"])
 
@@ -108,7 +109,7 @@ def _add(request: HttpRequest, file: UploadedFile, record: NewRecord) -> Stored 
 @router.get("/images", auth=READERS, response={200: ImageList, **READING})
 def list_images(request: HttpRequest, fields: Query[ListFields]) -> ImageList:
     """List images, newest first."""
-    images = fields.as_filter().apply(_visible(request))
+    images = filters.apply(fields.as_filter(), _visible(request))
     page, following = paging.page(images, k=fields.k, after=fields.after)
     return ImageList(images=[ImageRecord.of(image, request.user) for image in page], next=following)
 

@@ -17,7 +17,7 @@ from gallery.api.fields import AlbumName, Day, TagNames, Text
 from gallery.api.limits import at_most
 from gallery.api.schemas import Problem, SearchAnswer
 from gallery.models import Image, Visibility
-from gallery.query import ImageFilter, ImageTerm, PixelsTerm, Term, TextTerm
+from gallery.query import Filter, ImageTerm, PixelsTerm, Term, TextTerm, conditions
 from gallery.query import Query as SearchQuery
 from gallery.search import search
 
@@ -35,8 +35,8 @@ class FilterFields(Schema):
     taken_before: Day | None = Field(None, description="That day and earlier.")
     visibility: Visibility | None = None
 
-    def as_filter(self) -> ImageFilter:
-        return ImageFilter(
+    def as_filter(self) -> Filter:
+        return conditions(
             tags=tuple(self.tag),
             album=self.album,
             taken_after=self.taken_after,

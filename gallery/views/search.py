@@ -14,7 +14,7 @@ from django_htmx.http import push_url
 from gallery import thumbnails
 from gallery.errors import ImageRefused, QueryInvalid, SearchUnavailable
 from gallery.models import Album, Image, Tag
-from gallery.query import MAX_K, PixelsTerm
+from gallery.query import MAX_K, PixelsTerm, filters
 from gallery.search import search
 from gallery.views.requests import Request, may_search, render_page
 from gallery.views.search_form import SearchForm
@@ -73,7 +73,7 @@ def results(form: SearchForm, request: Request) -> dict[str, Any]:
 def newest(form: SearchForm, request: Request) -> dict[str, Any]:
     """Return the newest images that pass the filter, from the one after `before`."""
     visible = Image.objects.visible_to(request.user)
-    images = form.as_filter().apply(visible)
+    images = filters.apply(form.as_filter(), visible)
     if uuid := form.cleaned_data["before"]:
         last = get_object_or_404(visible, uuid=uuid)
         images = images.filter(

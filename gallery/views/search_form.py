@@ -13,7 +13,7 @@ from gallery.errors import QueryInvalid
 from gallery.forms import TagsField, problems
 from gallery.inspection import QUERY_EDGE, open_image
 from gallery.models import Visibility
-from gallery.query import MAX_TEXT, ImageFilter, ImageTerm, PixelsTerm, Query, Term, TextTerm
+from gallery.query import MAX_TEXT, Filter, ImageTerm, PixelsTerm, Query, Term, TextTerm, conditions
 
 NO_ID = "“similar_to” must be the id of an image."
 NO_DATE = "“{}” must be a date such as 2026-05-31."
@@ -58,8 +58,8 @@ class SearchForm(forms.Form):
         if not self.is_valid():
             raise QueryInvalid(problems(self))
 
-    def as_filter(self) -> ImageFilter:
-        return ImageFilter(
+    def as_filter(self) -> Filter:
+        return conditions(
             tags=self.cleaned_data["tag"],
             album=self.cleaned_data["album"],
             taken_after=self.cleaned_data["taken_after"],

@@ -42,7 +42,7 @@ def test_it_finds_what_postgres_finds(library):
 
 @pytest.mark.parametrize(
     ("one_in", "route"),
-    [(1, "faiss"), (4, "faiss, among the filtered"), (30, "postgres, narrow filter")],
+    [(1, "faiss, over-fetched"), (4, "faiss, among the filtered"), (30, "postgres")],
 )
 def test_it_finds_all_k_under_a_filter(library, one_in, route):
     space, ids = library

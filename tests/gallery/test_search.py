@@ -13,7 +13,7 @@ from embeddings.models import Space
 from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.models import Album, Image, ImageEmbedding, State, Tag, Visibility
-from gallery.query import ImageFilter, ImageTerm, PixelsTerm, Query, TextTerm
+from gallery.query import ImageTerm, PixelsTerm, Query, TextTerm, conditions
 from gallery.search import search, text_vector
 from tests.rows import make_images, make_user, make_vectors, store
 
@@ -111,8 +111,8 @@ def test_filters_narrow_and_are_combined(library):
         taken = datetime.datetime(2026, 5, day, 23, tzinfo=datetime.UTC)
         Image.objects.filter(pk=image_id).update(taken_at=taken)
 
-    def ids(**conditions):
-        return set(found(Query(terms=BOAT.terms, filter=ImageFilter(**conditions), k=100)))
+    def ids(**wanted):
+        return set(found(Query(terms=BOAT.terms, filter=conditions(**wanted), k=100)))
 
     assert ids(tags=("sea",)) == {one, two}
     assert ids(tags=(" Sea", "night")) == {two}
@@ -156,8 +156,8 @@ SENSELESS = {
     "a text of a megabyte": lambda: Query(terms=(TextTerm("x" * 1_000_000),)),
     "a NUL": lambda: Query(terms=(TextTerm("a\x00b"),)),
     "a weight that is no number": lambda: Query(terms=(TextTerm("a", weight=float("nan")),)),
-    "an unknown visibility": lambda: ImageFilter(visibility="friends"),
-    "dates in the wrong order": lambda: ImageFilter(
+    "an unknown visibility": lambda: conditions(visibility="friends"),
+    "dates in the wrong order": lambda: conditions(
         taken_after=datetime.date(2026, 2, 1), taken_before=datetime.date(2026, 1, 1)
     ),
 }

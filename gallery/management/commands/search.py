@@ -19,7 +19,7 @@ from gallery import inspection, spaces
 from gallery.api.schemas import SearchAnswer
 from gallery.errors import GalleryError
 from gallery.models import Visibility
-from gallery.query import ImageFilter, ImageTerm, Page, PixelsTerm, Query, Term, TextTerm
+from gallery.query import ImageTerm, Page, PixelsTerm, Query, Term, TextTerm, conditions
 from gallery.search import search
 
 
@@ -85,14 +85,14 @@ def query_of(options: dict[str, Any]) -> Query:
         terms.append(PixelsTerm(read_pixels(options["image"])))
     if options["similar_to"] is not None:
         terms.append(ImageTerm(options["similar_to"]))
-    conditions = ImageFilter(
+    kept = conditions(
         tags=tuple(options["tag"]),
         album=options["album"],
         taken_after=options["taken_after"],
         taken_before=options["taken_before"],
         visibility=options["visibility"],
     )
-    return Query(terms=tuple(terms), filter=conditions, k=options["k"])
+    return Query(terms=tuple(terms), filter=kept, k=options["k"])
 
 
 def read_pixels(path: Path) -> Pixels:

@@ -17,7 +17,19 @@ from embeddings.vectors import Neighbours, Vector, normalise
 from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.models import Image, ImageEmbedding, State
-from gallery.query import Hit, ImageTerm, Page, PixelsTerm, Query, Term, TextTerm
+from gallery.query import (
+    Band,
+    Hit,
+    ImageTerm,
+    Leg,
+    LegPlan,
+    Page,
+    PixelsTerm,
+    Query,
+    Term,
+    TextTerm,
+    filters,
+)
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -41,7 +53,7 @@ def search(query: Query, viewer: AbstractBaseUser | AnonymousUser) -> Page:
         raise SearchUnavailable(f"Search is not available: {error}") from error
     return Page(
         hits=hits(found, allowed),
-        plan=found.plan,
+        legs=(LegPlan(Leg.IMAGE, 1.0, found.plan),),
         took_ms=(time.perf_counter() - started) * 1000,
         encoder=space.title,
         unknown_words=unknown,
@@ -55,7 +67,7 @@ def _found(
     vector = vector_of(query.terms, space, visible)
     shown = [term.uuid for term in query.terms if isinstance(term, ImageTerm)]
     # An image is its own nearest neighbour, and no news to whoever asked for others like it.
-    allowed = query.filter.apply(visible).exclude(uuid__in=shown)
+    allowed = filters.apply(query.filter, visible).exclude(uuid__in=shown)
     found = nearest(ImageEmbedding, space, vector, k=query.k, within=allowed)
     return found, allowed, unknown_words(query.terms, space)
 
@@ -92,7 +104,9 @@ def hits(found: Neighbours, allowed: ImageQuerySet) -> tuple[Hit, ...]:
         for image_id, score in zip(found.ids.tolist(), found.scores.tolist(), strict=True)
         if image_id in image_by_id  # else deleted a moment ago
     ]
-    return tuple(Hit(image, score, rank) for rank, (image, score) in enumerate(there, start=1))
+    return tuple(
+        Hit(image, score, rank, Band.LIKELY) for rank, (image, score) in enumerate(there, start=1)
+    )
 
 
 def _vector_of_term(term: Term, space: Space, visible: ImageQuerySet) -> Vector:
