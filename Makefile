@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install format lint types imports templates migrations-check deploy-check test bench check
+.PHONY: help install format lint types imports templates migrations-check deploy-check test nightly bench check
 
 VENV := .venv/bin
 
@@ -47,6 +47,9 @@ deploy-check: install ## Check the settings as they are in production.
 
 test: ## Run every test.
 	bin/test
+
+nightly: install ## Test the promise of nearest() with 10,000 examples, new ones each time.
+	PROMISE_EXAMPLES=10000 $(VENV)/python -m pytest tests/embeddings/test_promise.py
 
 bench: install ## Run every benchmark, in its quick form.
 	for bench in bench/[a-z]*.py; do $(VENV)/python "$$bench" --quick || exit 1; done

@@ -8,8 +8,9 @@ class EmbeddingsConfig(AppConfig):
     name = "embeddings"
 
     def ready(self) -> None:
-        from embeddings import checks, feed  # noqa: F401  (registers the checks)
+        from embeddings import checks, conf, feed  # noqa: F401  (registers the checks)
 
+        conf.set_defaults()
         # Tables are vector tables because a model says so, not because somebody remembered a
         # migration step: their triggers are put right after every migrate.
         post_migrate.connect(feed.install_all, sender=self, dispatch_uid="embeddings.feed")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from django.apps import apps
+from django.conf import settings
 from django.core.checks import Error, register
 from django.db import models
 
@@ -46,3 +49,40 @@ def check_vector_tables(**_options: Any) -> list[Error]:
                 )
             )
     return errors
+
+
+@register()
+def check_filter_tables(**_options: Any) -> list[Error]:
+    from embeddings.feed import vector_tables
+
+    errors = []
+    for model in vector_tables():
+        for label in model.filter_tables:
+            try:
+                apps.get_model(label)
+            except (LookupError, ValueError):
+                errors.append(
+                    Error(
+                        f"{model.__name__}.filter_tables names {label!r}, and there is no such "
+                        "model.",
+                        hint='Write "app.Model"; of a many-to-many field "app.Model_field".',
+                        obj=model,
+                        id="embeddings.E004",
+                    )
+                )
+    return errors
+
+
+@register()
+def check_settings(**_options: Any) -> list[Error]:
+    from embeddings.conf import REQUIRED
+
+    return [
+        Error(
+            f"{name} is not set.",
+            hint="Name a folder that the server may write to, as a pathlib.Path.",
+            id="embeddings.E005",
+        )
+        for name in REQUIRED
+        if not isinstance(getattr(settings, name, None), Path)
+    ]

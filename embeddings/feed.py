@@ -19,6 +19,7 @@ import numpy as np
 from django.apps import apps
 from django.db import connection, transaction
 
+from embeddings import touches
 from embeddings.errors import FeedLost
 from embeddings.models import AbstractEmbedding, Space
 from embeddings.streams import read_vectors
@@ -104,6 +105,7 @@ def install_all(**_signal: object) -> None:
     """Put the triggers on every vector table that is there; called after each migrate."""
     for model in vector_tables():
         install(model)
+    touches.install_all()
 
 
 def install(model: type[AbstractEmbedding]) -> None:
@@ -150,8 +152,24 @@ def has_uncommitted() -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def keeps_own_state() -> bool:
+    """Whether this thread's transaction sees another state than what is committed now.
+
+    It has written, or it keeps the snapshot of its beginning.
+    """
+    if not connection.in_atomic_block:
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_current_xact_id_if_assigned() IS NOT NULL "
+            "OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable')"
+        )
+        return bool(cursor.fetchone()[0])
+
+
 def prune(keep: timedelta) -> int:
     """Delete changes older than `keep`; readers that were away for longer rebuild."""
+    touches.prune(keep)
     with connection.cursor() as cursor:
         cursor.execute(_PRUNE, {"keep": f"{keep.total_seconds()} seconds"})
         return int(cursor.rowcount)

@@ -1,8 +1,11 @@
 """The queue of record: jobs in Postgres, claimed by lease, finished in one statement.
 
 A message may come twice or never and a worker may die at any line: the row stays until its vector
-is written. Jobs that have failed before are claimed one by one, so that an image which kills its
+is written. Jobs that have failed before are claimed one by one, so that a subject which kills its
 worker harms no neighbour.
+
+No statement on many jobs waits for another's lock while it holds one: what somebody is just
+changing or deleting is left out (SKIP LOCKED), and comes again if it is still there.
 """
 
 from __future__ import annotations
@@ -40,13 +43,17 @@ RETURNING j.{subject}
 
 # One statement: no state in which a job is gone and its vector is not there, or the reverse.
 # A job whose lease went to another worker, or whose subject was deleted, is not in `done`. The
-# subjects are locked first, as whoever deletes them does: in another order the two would deadlock.
+# subjects are locked first, as whoever deletes them does.
 _FINISH = """
 WITH there AS MATERIALIZED (
-    SELECT {key} AS id FROM {target} WHERE {key} = ANY(%(subjects)s) ORDER BY 1 FOR KEY SHARE
+    SELECT {key} AS id FROM {target} WHERE {key} = ANY(%(subjects)s)
+    FOR KEY SHARE SKIP LOCKED
+), ours AS MATERIALIZED (
+    SELECT id FROM {jobs}
+    WHERE lease_token = %(token)s AND {subject} IN (SELECT id FROM there)
+    FOR UPDATE SKIP LOCKED
 ), done AS (
-    DELETE FROM {jobs} j USING there
-    WHERE j.lease_token = %(token)s AND j.{subject} = there.id
+    DELETE FROM {jobs} j USING ours WHERE j.id = ours.id
     RETURNING j.{subject}, j.space_id
 )
 INSERT INTO {vectors} ({subject}, space_id, vector)
@@ -67,10 +74,30 @@ RETURNING failed_at IS NOT NULL
 """
 
 _PARK_LOST = """
-UPDATE {jobs} SET failed_at = now(), lease_token = NULL, lease_until = NULL, last_error =
+WITH lost AS MATERIALIZED (
+    SELECT id FROM {jobs}
+    WHERE failed_at IS NULL AND attempts >= %(most)s AND lease_until < now()
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE {jobs} j SET failed_at = now(), lease_token = NULL, lease_until = NULL, last_error =
     'Its worker died ' || attempts || ' times while it was embedded.'
-WHERE failed_at IS NULL AND attempts >= %(most)s AND lease_until < now()
-RETURNING {subject}
+FROM lost WHERE j.id = lost.id
+RETURNING j.{subject}
+"""
+
+_OF_LEASE = """
+WITH ours AS MATERIALIZED (
+    SELECT id FROM {jobs} WHERE lease_token = %(token)s FOR UPDATE SKIP LOCKED
+)
+UPDATE {jobs} j SET {change} FROM ours WHERE j.id = ours.id RETURNING j.id
+"""
+
+_DROP_RETIRED = """
+WITH retired AS MATERIALIZED (
+    SELECT j.id FROM {jobs} j JOIN {spaces} s ON s.id = j.space_id WHERE s.state = %(state)s
+    FOR UPDATE OF j SKIP LOCKED
+)
+DELETE FROM {jobs} j USING retired WHERE j.id = retired.id RETURNING j.id
 """
 
 
@@ -95,7 +122,7 @@ class Queue:
         return self._execute(
             "INSERT INTO {jobs} ({subject}, space_id) "
             "SELECT {key}, %(space)s FROM {target} WHERE {key} = ANY(%(subjects)s) "
-            "ORDER BY {key} FOR KEY SHARE "
+            "ORDER BY {key} FOR KEY SHARE SKIP LOCKED "
             "ON CONFLICT ({subject}, space_id) DO NOTHING RETURNING id",
             space=space.pk,
             subjects=list(subjects),
@@ -119,8 +146,7 @@ class Queue:
     def extend(self, lease: Lease) -> None:
         """Begin the lease's time anew; called between the steps of a long batch."""
         self._execute(
-            "UPDATE {jobs} SET lease_until = now() + %(lease)s WHERE lease_token = %(token)s "
-            "RETURNING id",
+            _OF_LEASE.replace("{change}", "lease_until = now() + %(lease)s"),
             lease=timedelta(seconds=settings.JOB_LEASE_SECONDS),
             token=lease.token,
         )
@@ -162,16 +188,17 @@ class Queue:
 
     def give_back(self, lease: Lease) -> None:
         """Return what is left of a lease as if it had not been tried: the worker is ending."""
-        self._execute(
-            "UPDATE {jobs} SET lease_token = NULL, lease_until = NULL, "
-            "attempts = greatest(attempts - 1, 0) WHERE lease_token = %(token)s RETURNING id",
-            token=lease.token,
-        )
+        change = "lease_token = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)"
+        self._execute(_OF_LEASE.replace("{change}", change), token=lease.token)
 
     def park_lost(self) -> list[int]:
         """Park jobs whose worker died each time they were tried; return their subjects."""
         rows, _ = self._execute(_PARK_LOST, most=settings.JOB_MAX_ATTEMPTS)
         return [row[0] for row in rows]
+
+    def drop_retired(self) -> int:
+        """Remove the jobs of spaces that are no longer in use. Return how many."""
+        return self._execute(_DROP_RETIRED, state=Space.State.RETIRED)[1]
 
     def add_missing(self, space: Space) -> int:
         """Queue every subject that has neither vector nor job in a space. Return how many."""
@@ -181,7 +208,7 @@ class Queue:
             "(SELECT FROM {jobs} j WHERE j.{subject} = s.{key} AND j.space_id = %(space)s) "
             "AND NOT EXISTS "
             "(SELECT FROM {vectors} v WHERE v.{subject} = s.{key} AND v.space_id = %(space)s) "
-            "ORDER BY s.{key} FOR KEY SHARE OF s "
+            "ORDER BY s.{key} FOR KEY SHARE OF s SKIP LOCKED "
             "ON CONFLICT ({subject}, space_id) DO NOTHING RETURNING id",
             space=space.pk,
         )[1]
@@ -208,6 +235,7 @@ class Queue:
         subject = self.jobs.subject_field()
         names = {
             "jobs": self.jobs._meta.db_table,
+            "spaces": Space._meta.db_table,
             "vectors": self.vectors._meta.db_table,
             "subject": subject.column,
             "target": subject.target_field.model._meta.db_table,

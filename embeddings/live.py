@@ -1,7 +1,7 @@
 """The live index of this process: a snapshot, what has changed since, and one reference to both.
 
 A view is never changed. Each refresh makes a new one and replaces the reference; a search takes
-the reference once, at its start.
+the reference once, at its start. Where there is no view, Postgres answers.
 """
 
 from __future__ import annotations
@@ -18,32 +18,21 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from embeddings import feed, snapshots
 from embeddings.errors import EmbeddingsError, FeedLost, SnapshotBroken, TransactionOpen
 from embeddings.feed import Changes, FeedPosition
-from embeddings.indexes.contract import (
-    Candidates,
-    ExactIndex,
-    IdSet,
-    Mask,
-    VectorIndex,
-    join,
-    mask_of,
-)
-from embeddings.indexes.faiss_flat import FaissFlat
+from embeddings.indexes import kinds
+from embeddings.indexes.contract import Candidates, ExactIndex, IdSet, Mask, VectorIndex, join
+from embeddings.indexes.faiss_index import FaissIndex
+from embeddings.indexes.spool import Spool, sample
 from embeddings.models import AbstractEmbedding, Snapshot, Space
+from embeddings.recall import RecallProbe, probe_queries
 from embeddings.streams import stream_vectors
 from embeddings.vectors import Ids, Vector, Vectors
 
 log = logging.getLogger(__name__)
 
-# What may end one refresh, but not the thread that does them.
+# What may end one refresh, but no search: Postgres answers.
 _PASSING = (
-    DatabaseError,
-    InterfaceError,
-    EmbeddingsError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
+    FeedLost, SnapshotBroken, TransactionOpen, MemoryError, OSError, RuntimeError, ValueError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,10 +58,19 @@ class View:
     @classmethod
     def of_snapshot(cls, snapshot: Snapshot) -> View:
         """Raise SnapshotBroken unless its files are as they were written."""
-        base = snapshots.open_snapshot(snapshot)
-        view = cls.over(base, snapshots.position_of(snapshot), snapshot.pk)
-        recall = None if base.is_exact else snapshot.recall
-        return replace(view, snapshot_id=snapshot.pk, recall=recall)
+        opened = snapshots.open_snapshot(snapshot)
+        return replace(
+            cls.over(opened.index, snapshots.position_of(snapshot), snapshot.pk),
+            snapshot_id=snapshot.pk,
+            recall=None if opened.index.is_exact else snapshot.recall,
+            background=opened.background,
+        )
+
+    @classmethod
+    def of_postgres(cls, flat: FaissIndex, position: FeedPosition, known_snapshot_id: int) -> View:
+        """Return a view over vectors that were just read, without a snapshot."""
+        background = sample(flat.halves(), snapshots.BACKGROUND)
+        return replace(cls.over(flat, position, known_snapshot_id), background=background)
 
     def __len__(self) -> int:
         return len(self.base.ids) - len(self.shadowed) + len(self.delta)
@@ -111,18 +109,26 @@ class View:
         return join(found, self.delta.scan(query, k, allowed=delta_allowed), k)
 
     def changed_by(self, changes: Changes) -> View:
-        """Return the view at the position of the changes."""
+        """Return the view at the position of the changes. Costs what they and the delta cost."""
         if not len(changes):
             return replace(self, position=changes.position)
         touched = np.union1d(changes.ids, changes.gone)
-        shadowed = np.union1d(self.shadowed, np.intersect1d(touched, self.base.ids))
-        return replace(
-            self,
-            delta=self.delta.without(touched).joined_by(changes.ids, changes.vectors),
-            shadowed=shadowed,
-            alive=~mask_of(shadowed, self.base.ids) if len(shadowed) else None,
-            position=changes.position,
-        )
+        delta = self.delta.without(touched).joined_by(changes.ids, changes.vectors)
+        shadowed, alive = self._shadowed_by(touched)
+        return replace(self, delta=delta, shadowed=shadowed, alive=alive, position=changes.position)
+
+    def _shadowed_by(self, touched: Ids) -> tuple[Ids, Mask | None]:
+        ids = self.base.ids
+        if not len(ids):
+            return self.shadowed, self.alive
+        places = np.minimum(np.searchsorted(ids, touched), len(ids) - 1)
+        places = places[ids[places] == touched]
+        if not len(places):
+            return self.shadowed, self.alive
+        # Of the whole base only this copy is made: a millionth of a second a thousand vectors.
+        alive = np.ones(len(ids), np.bool_) if self.alive is None else self.alive.copy()
+        alive[places] = False
+        return np.union1d(self.shadowed, ids[places]), alive
 
 
 class LiveIndex:
@@ -133,47 +139,60 @@ class LiveIndex:
         self.space = space
         self._view: View | None = None
         self._checked_at = 0.0  # monotonic seconds
+        self._is_tried = False
         self._refreshing = threading.Lock()
 
-    def view(self) -> View:
-        """Return a view not older than twice the polling interval, refreshing it if need be.
+    def view(self) -> View | None:
+        """Return the current view; None where there is none, and Postgres is to answer.
 
-        While another thread refreshes, the view at hand serves.
+        There is none while it is loaded by another thread, when the feed has become another one,
+        and when the last good refresh is INDEX_STALE_SECONDS ago. A process whose views nobody
+        keeps current (see keep_current) refreshes here, in line, after two polling intervals.
         """
-        view = self._view
-        is_due = time.monotonic() - self._checked_at > 2 * settings.INDEX_POLL_SECONDS
-        if view is not None and (not is_due or not self._refreshing.acquire(blocking=False)):
+        view, age = self._view, time.monotonic() - self._checked_at
+        if view is not None and age <= 2 * settings.INDEX_POLL_SECONDS:
             return view
-        if view is None:
-            self._refreshing.acquire()
-        try:
-            return self._refresh()
-        finally:
-            self._refreshing.release()
+        if _keeper.is_running:
+            if not self._is_tried:
+                _keeper.wanted.set()
+        elif self._refreshing.acquire(blocking=False):
+            try:
+                return self._refresh()
+            except _PASSING as error:
+                log.warning("The index could not be refreshed: %s", error)
+            finally:
+                self._refreshing.release()
+        return self._view if age <= stale_seconds() else None
 
-    def refresh(self) -> View:
-        """Bring the view up to all that is committed now, and return it."""
+    def refresh(self) -> View | None:
+        """Bring the view up to all that is committed now, and return it.
+
+        None when there are too many vectors to read them without a snapshot.
+        """
         with self._refreshing:
             return self._refresh()
 
     @property
     def age_seconds(self) -> float | None:
-        """Seconds since the view was last known to be current; None before the first one."""
+        """Seconds since the view was last known to be current; None while there is none."""
         return None if self._view is None else time.monotonic() - self._checked_at
 
-    def _refresh(self) -> View:
+    def _refresh(self) -> View | None:
         if feed.has_uncommitted():
             # What is rolled back later leaves no trace in the feed, and would stay in the view.
             raise TransactionOpen("An index is not refreshed in a transaction that has written.")
         checked_at = time.monotonic()
+        self._is_tried = True
         view = self._view
-        if view is not None:
-            view = self._newer_snapshot(view)
         try:
-            view = self._caught_up(view if view is not None else self._load())
+            if view is not None:
+                view = self._caught_up(self._newer_snapshot(view))
         except FeedLost as lost:
-            log.warning("%s: %s Reading all vectors anew.", self.model._meta.db_table, lost)
-            view = self._caught_up(self._read())
+            log.warning("%s: %s Loading the index anew.", self.model._meta.db_table, lost)
+            # Before the new one is loaded: the old one may be of another database.
+            self._view = view = None
+        if view is None:
+            view = self._load()
         self._view, self._checked_at = view, checked_at
         return view
 
@@ -192,22 +211,38 @@ class LiveIndex:
     def _caught_up(self, view: View) -> View:
         return view.changed_by(feed.changes(self.model, self.space, view.position))
 
-    def _load(self) -> View:
+    def _load(self) -> View | None:
         newest = snapshots.newest_snapshot(self.model, self.space)
         if newest is not None:
             try:
-                return View.of_snapshot(newest)
-            except SnapshotBroken as broken:
-                log.error("%s Reading all vectors from Postgres.", broken)
-        return self._read()
+                return self._caught_up(View.of_snapshot(newest))
+            except (SnapshotBroken, FeedLost) as lost:
+                log.error("%s Reading all vectors from Postgres.", lost)
+        view = self._read(newest.pk if newest else 0)
+        return None if view is None else self._caught_up(view)
 
-    def _read(self) -> View:
-        newest = snapshots.newest_snapshot(self.model, self.space)
+    def _read(self, known_snapshot_id: int) -> View | None:
+        """Read all vectors into this process; None when they would take too much of its memory."""
+        n = self.model._default_manager.filter(space=self.space).count()
+        if n * self.space.dimensions * 2 > kinds.memory_bytes(settings.INDEX_MEMORY_MB):
+            log.warning("%d vectors wait for a snapshot; Postgres answers meanwhile.", n)
+            return None
         position = feed.position(self.model)
-        base = FaissFlat.build(stream_vectors(self.model, self.space), self.space.dimensions)
-        return View.over(base, position, newest.pk if newest else 0)
+        parts = stream_vectors(self.model, self.space)
+        return View.of_postgres(
+            FaissIndex.flat(parts, self.space.dimensions), position, known_snapshot_id
+        )
 
 
+class _Keeper:
+    """The thread that keeps all views of this process current, as others see it."""
+
+    def __init__(self) -> None:
+        self.is_running = False
+        self.wanted = threading.Event()  # a search found no view: do not sleep on
+
+
+_keeper = _Keeper()
 _indexes: dict[tuple[str, int], LiveIndex] = {}
 _indexes_lock = threading.Lock()
 
@@ -227,6 +262,11 @@ def forget_all() -> None:
         _indexes.clear()
 
 
+def stale_seconds() -> float:
+    """Return the age beyond which a view is not searched: never less than three polls."""
+    return float(max(settings.INDEX_STALE_SECONDS, 3 * settings.INDEX_POLL_SECONDS))
+
+
 def status(model: type[AbstractEmbedding], space: Space) -> str:
     """Return "" when the index of this process is there and current, else why not."""
     age = index_of(model, space).age_seconds
@@ -237,20 +277,43 @@ def status(model: type[AbstractEmbedding], space: Space) -> str:
     return ""
 
 
+def recall_now(model: type[AbstractEmbedding], space: Space) -> tuple[int, float] | None:
+    """Return (snapshot id, recall@10) of the live index against exact, on recent queries.
+
+    Reads every vector. None without a snapshot that serves.
+    """
+    view = LiveIndex(model, space).refresh()
+    if view is None or view.snapshot_id is None:
+        return None
+    root = snapshots.root_folder(model, space)
+    spool = Spool.fill(stream_vectors(model, space), space.dimensions, root)
+    return view.snapshot_id, RecallProbe(probe_queries(space, spool), spool).recall_of(view.search)
+
+
 def keep_current() -> None:
     """Refresh all indexes of this process, for ever. Runs in a thread of a web process.
 
     A search then finds a current view and never waits for the feed.
     """
-    while True:
-        with _indexes_lock:
-            indexes = list(_indexes.values())
-        for index in indexes:
-            try:
-                index.refresh()
-            except _PASSING as error:
-                # Postgres has restarted, a disk is full: the next round tries anew.
-                log.warning("The index could not be refreshed: %s", error)
-                connection.close()
-        close_old_connections()
-        time.sleep(settings.INDEX_POLL_SECONDS)
+    _keeper.is_running = True
+    try:
+        while True:
+            _keeper.wanted.clear()
+            refresh_all()
+            _keeper.wanted.wait(settings.INDEX_POLL_SECONDS)
+    finally:
+        _keeper.is_running = False
+
+
+def refresh_all() -> None:
+    """Refresh all indexes of this process once."""
+    with _indexes_lock:
+        indexes = list(_indexes.values())
+    for index in indexes:
+        try:
+            index.refresh()
+        except (DatabaseError, InterfaceError, EmbeddingsError, *_PASSING) as error:
+            # Postgres has restarted, a disk is full: the next round tries anew.
+            log.warning("The index could not be refreshed: %s", error)
+            connection.close()
+    close_old_connections()

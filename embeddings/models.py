@@ -53,6 +53,10 @@ class AbstractEmbedding(models.Model):
     vector = HalfVectorField()
     embedded_at = models.DateTimeField(auto_now=True, db_default=Now())
 
+    # Models ("app.Model") that filters of the subject read beside the subject itself: filters over
+    # these tables alone are remembered until one of the tables is written to.
+    filter_tables: ClassVar[tuple[str, ...]] = ()
+
     class Meta:
         abstract = True
 
@@ -103,6 +107,11 @@ class Snapshot(models.Model):
     space = models.ForeignKey(Space, models.CASCADE, related_name="snapshots")
     folder = models.CharField(max_length=255, help_text="Folder below INDEX_DIR.")
     kind = models.CharField(max_length=100)
+    wanted = models.CharField(
+        max_length=100,
+        default="",
+        help_text="Kind that the settings asked for; another where its recall fell short.",
+    )
     vectors = models.PositiveBigIntegerField()
     bytes = models.PositiveBigIntegerField()
     recall = models.FloatField(help_text="recall@10 against exact, on held-out queries.")

@@ -11,28 +11,43 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils import timezone
 
 from embeddings import feed
 from embeddings.errors import FeedLost, SnapshotBroken
 from embeddings.feed import FeedPosition
-from embeddings.indexes import faiss_flat
-from embeddings.indexes.faiss_flat import FaissFlat
+from embeddings.indexes import kinds
+from embeddings.indexes.kinds import StoredIndex
+from embeddings.indexes.spool import Spool
 from embeddings.models import AbstractEmbedding, Snapshot, Space
-from embeddings.recall import RecallProbe, probe_queries
+from embeddings.recall import RecallProbe, Tuned, probe_queries, tune
 from embeddings.streams import stream_vectors
+from embeddings.vectors import Vectors
 
 log = logging.getLogger(__name__)
 
 INDEX_FILE, IDS_FILE, META_FILE = "index.faiss", "ids.npy", "meta.json"
+BACKGROUND_FILE = "background.npy"
+BACKGROUND = 2000  # vectors a query's scores are compared with
 KEPT = 2  # the newest, and the one that a slow process may still be opening
+DELTA_SHARE = 0.01  # of the snapshot's vectors: see delta_limit()
+FAR_BEHIND = 10  # times the limit: as good as no snapshot
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,36 +55,59 @@ class Meta:
     """What the folder says of itself."""
 
     kind: str
+    effort: float | None
     dimensions: int
     vectors: int
     sha256: dict[str, str]
 
 
-def build(model: type[AbstractEmbedding], space: Space) -> Snapshot | None:
+@dataclass(frozen=True)
+class OpenSnapshot:
+    """An index mapped from its files, and the fixed sample that lies beside it."""
+
+    index: StoredIndex
+    background: Vectors  # (n <= BACKGROUND, dimensions)
+
+
+def build(
+    model: type[AbstractEmbedding],
+    space: Space,
+    *,
+    kind: str | None = None,
+    wanted: str | None = None,
+) -> Snapshot | None:
     """Build and publish a snapshot; None when another process is building this one.
 
-    Raise SnapshotBroken when the new index does not find what exact search finds.
+    Without a kind, the one of INDEX_KIND is built. Where its recall on held-out queries stays
+    below INDEX_RECALL a safer one is. `wanted` is what the row says the settings asked for, by
+    default their choice now: as long as they ask for the same, no other kind is due. Raise
+    SnapshotBroken when not even exact search over the new index finds what is there, ValueError
+    for a kind that is not known.
     """
+    if kind is not None and kind not in kinds.NAMES:
+        raise ValueError(f"{kind!r} is no kind of index; there are {', '.join(kinds.NAMES)}.")
     with transaction.atomic():
         if not _alone(f"{model._meta.db_table}:{space.pk}"):
             return None
         started = time.monotonic()
         # Before the vectors are read: what changes meanwhile is applied twice, never missed.
         position = feed.position(model)
-        probe = RecallProbe(probe_queries(model, space))
-        index = FaissFlat.build(probe.watch(stream_vectors(model, space)), space.dimensions)
-        recall = probe.recall_of(index)
-        if recall < 0.99:
-            raise SnapshotBroken(f"The new index finds only {recall:.1%} of the true neighbours.")
-        folder = write(index, space.dimensions, root_folder(model, space))
+        root = root_folder(model, space)
+        spool = Spool.fill(stream_vectors(model, space), space.dimensions, root)
+        chosen = chosen_kind(len(spool), space)
+        built, tuned = _built(kind or chosen, spool, probe_queries(space, spool))
+        folder = write(tuned.index, built, spool, root)
         snapshot = Snapshot.objects.create(
             table=model._meta.db_table,
             space=space,
             folder=str(folder.relative_to(settings.INDEX_DIR)),
-            kind=faiss_flat.KIND,
-            vectors=len(index),
+            kind=built,
+            wanted=wanted or chosen,
+            vectors=len(spool),
             bytes=_bytes_of(folder),
-            recall=recall,
+            recall=tuned.recall,
+            effort=tuned.index.effort,
+            curve=tuned.curve,
             feed_identity=position.identity,
             feed_snapshot=position.snapshot,
             build_seconds=time.monotonic() - started,
@@ -78,16 +116,86 @@ def build(model: type[AbstractEmbedding], space: Space) -> Snapshot | None:
     return snapshot
 
 
-def is_due(model: type[AbstractEmbedding], space: Space) -> bool:
-    """Whether the newest snapshot is missing, lost to the feed, or far behind it."""
+def _built(first: str, spool: Spool, queries: Vectors) -> tuple[str, Tuned]:
+    """Return the first kind whose recall suffices, of `first` and the safer ones, and its index."""
+    probe = RecallProbe(queries, spool)
+    for kind in (first, *kinds.PROFILES[first].safer):
+        index = _in_background(partial(kinds.build, kind, spool))
+        tuned = _in_background(partial(tune, index, probe, settings.INDEX_RECALL))
+        if tuned.is_enough:
+            # The file of "gpu" is a flat one; any other is flat where there is little to learn.
+            return ("gpu" if kind == "gpu" else index.kind), tuned
+        log.warning(
+            "%s finds %.1f%% of the true neighbours at most; INDEX_RECALL asks for %.1f%%.",
+            index.kind, 100 * tuned.recall, 100 * settings.INDEX_RECALL,
+        )  # fmt: skip
+    raise SnapshotBroken(f"The new index finds only {tuned.recall:.1%} of the true neighbours.")
+
+
+def _in_background(work: Callable[[], T]) -> T:
+    """Do work in a thread that gives way to others: searches go on beside a build.
+
+    On Linux a thread has a niceness of its own, and the threads it starts have it too.
+    """
+    with ThreadPoolExecutor(1, initializer=_step_back) as thread:
+        return thread.submit(work).result()
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, 0, 10)
+
+
+def chosen_kind(n: int, space: Space) -> str:
+    """Return the kind of INDEX_KIND for n vectors of a space."""
+    budget = kinds.memory_bytes(settings.INDEX_MEMORY_MB)
+    return kinds.choose(settings.INDEX_KIND, n, space.dimensions, budget)
+
+
+def delta_limit(vectors: int) -> int:
+    """Return how many changes a snapshot of so many vectors bears before it is built anew.
+
+    The delta is compared with in full, about 0.15 ms a thousand vectors of 512 dimensions at each
+    search, and a rebuild costs what the snapshot's size demands: a minute at a million.
+    """
+    return max(settings.INDEX_DELTA_LIMIT, int(DELTA_SHARE * vectors))
+
+
+def due_kind(model: type[AbstractEmbedding], space: Space) -> str | None:
+    """Return the kind to build now; None when the newest snapshot serves well.
+
+    One is due when the newest is missing, lost to the feed, far behind it, or has missed some
+    changes for INDEX_DELTA_SECONDS. Where nothing serves many vectors, the kind that is built in
+    seconds comes first; it is then due for its better.
+    """
     newest = newest_snapshot(model, space)
     if newest is None or _bytes_of(settings.INDEX_DIR / newest.folder) != newest.bytes:
-        return model._default_manager.filter(space=space).exists()
+        return _first_kind(model, space)
     try:
         behind = feed.count_changes(model, space, position_of(newest))
     except FeedLost:
-        return True
-    return behind >= settings.INDEX_DELTA_LIMIT
+        return _first_kind(model, space) or chosen_kind(0, space)
+    limit = delta_limit(newest.vectors)
+    if behind >= FAR_BEHIND * limit:
+        return _first_kind(model, space)
+    # By the size it had: a number that hovers about a limit must not build again and again.
+    chosen = chosen_kind(newest.vectors, space)
+    is_old = timezone.now() - newest.built_at > timedelta(seconds=settings.INDEX_DELTA_SECONDS)
+    if newest.wanted != chosen or behind >= limit or (behind and is_old):
+        return chosen_kind(newest.vectors + behind, space)
+    return None
+
+
+def is_due(model: type[AbstractEmbedding], space: Space) -> bool:
+    """Whether a snapshot is to be built now, see due_kind()."""
+    return due_kind(model, space) is not None
+
+
+def _first_kind(model: type[AbstractEmbedding], space: Space) -> str | None:
+    """Return what to build where nothing serves; None when there is nothing to build."""
+    n = model._default_manager.filter(space=space).count()
+    chosen = chosen_kind(n, space)
+    return (chosen if kinds.PROFILES[chosen].quick_too else kinds.QUICK) if n else None
 
 
 def newest_snapshot(model: type[AbstractEmbedding], space: Space) -> Snapshot | None:
@@ -98,27 +206,33 @@ def position_of(snapshot: Snapshot) -> FeedPosition:
     return FeedPosition(snapshot.feed_identity, snapshot.feed_snapshot)
 
 
-def open_snapshot(snapshot: Snapshot) -> FaissFlat:
-    """Map a snapshot's index. Raise SnapshotBroken unless its files are as they were written."""
+def open_snapshot(snapshot: Snapshot) -> OpenSnapshot:
+    """Map a snapshot's index. Raise SnapshotBroken unless its files are as they were written.
+
+    Nothing of FAISS sees a byte before its sha256 is right: a file that lies about its sizes could
+    end the process. 1.0 GB/s and more, so 528 MB in half a second, and the pages are warm then.
+    """
     folder = settings.INDEX_DIR / snapshot.folder
     try:
         meta = Meta(**json.loads((folder / META_FILE).read_text()))
-        for name, sha256 in meta.sha256.items():
-            if _sha256(folder / name) != sha256:
+        for name in (INDEX_FILE, IDS_FILE, BACKGROUND_FILE):
+            if _sha256(folder / name) != meta.sha256.get(name):
                 raise SnapshotBroken(f"{folder / name} has changed since it was written.")
         ids = np.load(folder / IDS_FILE, allow_pickle=False)
-        return FaissFlat.open(folder / INDEX_FILE, ids)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        background = np.load(folder / BACKGROUND_FILE, allow_pickle=False).astype(np.float32)
+        index = kinds.open_file(meta.kind, folder / INDEX_FILE, ids, effort=meta.effort)
+        return OpenSnapshot(index, background)
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise SnapshotBroken(f"The snapshot in {folder} cannot be read: {error}") from error
 
 
-def write(index: FaissFlat, dimensions: int, root: Path) -> Path:
+def write(index: StoredIndex, kind: str, spool: Spool, root: Path) -> Path:
     """Write an index to a new folder below root, which is there whole or not at all."""
     draft = root / f"draft-{uuid.uuid4().hex}"
     draft.mkdir(parents=True)
     folder = root / time.strftime(f"%Y%m%d-%H%M%S-{uuid.uuid4().hex[:8]}")
     try:
-        _fill(draft, index, dimensions)
+        _fill(draft, index, kind, spool)
         draft.rename(folder)
     finally:
         # Gone by its name if all went well; else a full disk must not be filled again next time.
@@ -127,11 +241,12 @@ def write(index: FaissFlat, dimensions: int, root: Path) -> Path:
     return folder
 
 
-def _fill(folder: Path, index: FaissFlat, dimensions: int) -> None:
+def _fill(folder: Path, index: StoredIndex, kind: str, spool: Spool) -> None:
     index.write(folder / INDEX_FILE)
     np.save(folder / IDS_FILE, index.ids)
-    sha256 = {name: _sha256(folder / name) for name in (INDEX_FILE, IDS_FILE)}
-    meta = Meta(faiss_flat.KIND, dimensions, len(index), sha256)
+    np.save(folder / BACKGROUND_FILE, spool.sample(BACKGROUND).astype(np.float16))
+    sha256 = {name: _sha256(folder / name) for name in (INDEX_FILE, IDS_FILE, BACKGROUND_FILE)}
+    meta = Meta(kind, index.effort, spool.dimensions, len(spool), sha256)
     (folder / META_FILE).write_text(json.dumps(asdict(meta), indent=2))
     for file in folder.iterdir():
         _sync(file)

@@ -87,7 +87,9 @@ def ids_statement(queryset: QuerySet[Any], column: str = "pk") -> tuple[str, tup
 
 def halfvec_text(vector: Vector) -> str:
     """Return a vector in pgvector's text form, as a parameter for `%s::halfvec`."""
-    return "[" + ",".join(map(repr, vector.astype(np.float16).astype(float).tolist())) + "]"
+    # Five digits tell any two float16 apart, and are written three times as fast as all of them.
+    rounded = vector.astype(np.float16).astype(float).tolist()
+    return "[" + ",".join([f"{number:.5g}" for number in rounded]) + "]"
 
 
 def _row_format(dimensions: int) -> np.dtype[Any]:

@@ -73,6 +73,12 @@ class Environment(BaseSettings):
     PUBLIC_SEARCH: bool = Field(
         default=True, description="Searching and seeing public images needs no login."
     )
+    SEARCH_KEEP_SECONDS: int = Field(
+        default=3600,
+        ge=1,
+        le=86_400,
+        description="How long the ranking of a search is kept, so that its pages hold still.",
+    )
     DEFAULT_VISIBILITY: Literal["public", "private"] = Field(
         default="public", description="Visibility of a new image when its sender names none."
     )
@@ -108,15 +114,48 @@ class Environment(BaseSettings):
     INDEX_POLL_SECONDS: float = Field(
         default=1.0, gt=0, le=60, description="How often a process looks for new vectors."
     )
+    INDEX_KIND: Literal["auto", "flat", "hnsw", "hnsw8", "ivf8", "pq", "pq8", "rabitq", "gpu"] = (
+        Field(
+            default="auto",
+            description="Kind of the index; `auto`: by number of vectors and `INDEX_MEMORY_MB`.",
+        )
+    )
+    INDEX_MEMORY_MB: int = Field(
+        default=0,
+        ge=0,
+        description="Memory that the index of a space may take; 0: a quarter of the machine's.",
+    )
+    INDEX_RECALL: float = Field(
+        default=0.98,
+        gt=0,
+        le=1,
+        description="Share of the true ten nearest that an index must find to be published.",
+    )
+    INDEX_STALE_SECONDS: float = Field(
+        default=30.0,
+        gt=0,
+        description="Age of a process's index beyond which Postgres answers in its place.",
+    )
     INDEX_DELTA_LIMIT: int = Field(
         default=5000,
         ge=1,
-        description="Vectors newer than the snapshot before a new snapshot is built.",
+        description="Vectors newer than the snapshot before a new snapshot is built; "
+        "of a large snapshot 1 % of its vectors.",
+    )
+    INDEX_DELTA_SECONDS: int = Field(
+        default=3600,
+        ge=1,
+        description="Age of a snapshot that has missed changes before a new one is built.",
     )
     INDEX_NARROW_FILTER: int = Field(
-        default=2000,
+        default=100,
         ge=0,
         description="A filter that leaves at most this many images is searched in Postgres.",
+    )
+    INDEX_FILTER_CACHE_MEGABYTES: int = Field(
+        default=64,
+        ge=0,
+        description="Memory of a process for the ids that filters left; 0: none are kept.",
     )
     FEED_KEEP_HOURS: int = Field(
         default=24, ge=1, description="How long changes are kept for processes that were away."

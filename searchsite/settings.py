@@ -152,7 +152,11 @@ CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
-        "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
+        "OPTIONS": {
+            "serializer": "searchsite.cache.SignedSerializer",
+            "socket_connect_timeout": 2,
+            "socket_timeout": 2,
+        },
     }
 }
 
@@ -186,6 +190,7 @@ CELERY_BEAT_SCHEDULE = {
         ("find what was missed", "gallery.tasks.reconcile", 60),
         ("build due snapshots", "embeddings.tasks.build_due_snapshots", 60),
         ("prune the change feed", "embeddings.tasks.prune_feed", 3600),
+        ("measure recall", "embeddings.tasks.measure_recall", 86_400),
     )
 }
 
@@ -203,6 +208,7 @@ LOGGING = {
 }
 
 PUBLIC_SEARCH = ENVIRONMENT.PUBLIC_SEARCH
+SEARCH_KEEP_SECONDS = ENVIRONMENT.SEARCH_KEEP_SECONDS
 DEFAULT_VISIBILITY = ENVIRONMENT.DEFAULT_VISIBILITY
 MAX_IMAGE_BYTES = ENVIRONMENT.MAX_IMAGE_MEGABYTES * 10**6
 MAX_IMAGE_PIXELS = ENVIRONMENT.MAX_IMAGE_MEGAPIXELS * 10**6
@@ -214,10 +220,17 @@ ENCODER_DEVICE = ENVIRONMENT.ENCODER_DEVICE
 ENCODER_PRECISION = ENVIRONMENT.ENCODER_PRECISION
 ENCODER_BATCH = ENVIRONMENT.ENCODER_BATCH
 
+VECTOR_TABLE = "gallery.ImageEmbedding"  # what SemanticSearcher.from_settings() searches
 INDEX_DIR = DATA_DIR / "index"
 INDEX_POLL_SECONDS = ENVIRONMENT.INDEX_POLL_SECONDS
+INDEX_KIND = ENVIRONMENT.INDEX_KIND
+INDEX_MEMORY_MB = ENVIRONMENT.INDEX_MEMORY_MB
+INDEX_RECALL = ENVIRONMENT.INDEX_RECALL
+INDEX_STALE_SECONDS = ENVIRONMENT.INDEX_STALE_SECONDS
 INDEX_DELTA_LIMIT = ENVIRONMENT.INDEX_DELTA_LIMIT
+INDEX_DELTA_SECONDS = ENVIRONMENT.INDEX_DELTA_SECONDS
 INDEX_NARROW_FILTER = ENVIRONMENT.INDEX_NARROW_FILTER
+INDEX_FILTER_CACHE_MEGABYTES = ENVIRONMENT.INDEX_FILTER_CACHE_MEGABYTES
 FEED_KEEP_HOURS = ENVIRONMENT.FEED_KEEP_HOURS
 
 JOB_LEASE_SECONDS = ENVIRONMENT.JOB_LEASE_SECONDS

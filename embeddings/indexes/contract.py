@@ -101,15 +101,21 @@ class ExactIndex:
     def without(self, ids: Ids) -> ExactIndex:
         """Return this index less some ids."""
         stays = ~np.isin(self.ids, ids)
-        return ExactIndex(self.ids[stays], self.vectors[stays])
+        return self if stays.all() else ExactIndex(self.ids[stays], self.vectors[stays])
 
     def joined_by(self, ids: Ids, vectors: Vectors) -> ExactIndex:
         """Return this index with further vectors, whose ids are new to it."""
-        if not len(self):
-            return ExactIndex(ids, vectors)
+        if not len(self) or not len(ids):
+            return self if len(self) else ExactIndex(ids, vectors)
         all_ids = np.concatenate([self.ids, ids])
         order = np.argsort(all_ids)
-        return ExactIndex(all_ids[order], np.concatenate([self.vectors, vectors])[order])
+        places = np.empty(len(order), np.int64)
+        places[order] = np.arange(len(order))
+        # Each vector is copied once: a delta of thousands is joined each second.
+        joined = np.empty((len(order), vectors.shape[1]), np.float32)
+        joined[places[: len(self)]] = self.vectors
+        joined[places[len(self) :]] = vectors
+        return ExactIndex(all_ids[order], joined)
 
 
 def best(candidates: Candidates, k: int) -> Candidates:

@@ -32,6 +32,11 @@ class Migration(migrations.Migration):
             name='recall_now',
             field=models.FloatField(help_text='The same, on queries asked lately.', null=True),
         ),
+        migrations.AddField(
+            model_name='snapshot',
+            name='wanted',
+            field=models.CharField(default='', help_text='Kind that the settings asked for; another where its recall fell short.', max_length=100),
+        ),
         migrations.CreateModel(
             name='QuerySample',
             fields=[

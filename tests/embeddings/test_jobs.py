@@ -11,11 +11,13 @@ from django.utils import timezone
 from embeddings import jobs
 from embeddings.errors import VectorInvalid
 from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob
-from gallery.pipeline import QUEUE
 from gallery.removal import delete_images
+from gallery.subjects import IMAGES
 from tests.rows import make_images, make_space, make_vectors
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+QUEUE = IMAGES.queue
 
 
 @pytest.fixture

@@ -4,12 +4,17 @@ import random
 import threading
 import time
 
+import numpy as np
 import pytest
 from django.db import connection, transaction
 
-from embeddings import live
+from embeddings import live, snapshots
+from embeddings.feed import Changes, FeedPosition
+from embeddings.indexes import kinds
+from embeddings.indexes.contract import ExactIndex
 from gallery.models import Image, ImageEmbedding
 from tests.rows import make_images, make_space, make_vectors, store, truth
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,3 +126,171 @@ def test_a_truncated_table_is_noticed(space):
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE gallery_imageembedding")
     assert len(index.refresh()) == 0
+
+
+def view_in_another_thread(index):
+    """Return what view() says to a search in another thread, and how many seconds it took."""
+    said = []
+
+    def ask():
+        started = time.monotonic()
+        said.append((index.view(), time.monotonic() - started))
+        connection.close()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join(10)
+    return said[0]
+
+
+def test_a_search_does_not_wait_while_another_thread_loads(space):
+    index = live.index_of(ImageEmbedding, space)
+    with index._refreshing:
+        view, seconds = view_in_another_thread(index)
+    assert view is None
+    assert seconds < 1
+
+
+def test_a_process_that_nobody_keeps_current_loads_in_line(space):
+    store(make_images(3), make_vectors(3), space)
+    assert len(live.index_of(ImageEmbedding, space).view()) == 3
+
+
+def test_a_view_too_old_is_not_searched(space, settings):
+    settings.INDEX_STALE_SECONDS = 0.3
+    index = live.index_of(ImageEmbedding, space)
+    first = index.refresh()
+    with index._refreshing:
+        time.sleep(0.15)
+        assert index.view() is first
+        time.sleep(0.3)
+        assert index.view() is None
+    assert index.view() is not None  # nobody else refreshes: in line
+
+
+def test_polls_that_are_rare_do_not_make_a_view_stale(settings):
+    settings.INDEX_STALE_SECONDS = 30
+    settings.INDEX_POLL_SECONDS = 60
+    assert live.stale_seconds() == 180
+
+
+def test_a_view_of_another_feed_is_dropped_before_the_new_one_is_loaded(space, monkeypatch):
+    store(make_images(10), make_vectors(10), space)
+    index = live.index_of(ImageEmbedding, space)
+    index.refresh()
+    time.sleep(0.2)
+    served = []
+    load = live.LiveIndex._load
+
+    def watched(self):
+        served.append(view_in_another_thread(index)[0])
+        return load(self)
+
+    monkeypatch.setattr(live.LiveIndex, "_load", watched)
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE gallery_imageembedding")
+    assert len(index.refresh()) == 0
+    assert served == [None]
+
+
+def test_a_feed_that_is_lost_while_a_snapshot_is_there_is_read_from_postgres(space):
+    store(make_images(10), make_vectors(10), space)
+    snapshots.build(ImageEmbedding, space)
+    index = live.index_of(ImageEmbedding, space)
+    assert index.refresh().snapshot_id is not None
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE gallery_imageembedding")
+    store(make_images(4), make_vectors(4), space)
+    view = index.refresh()
+    assert (view.snapshot_id, len(view)) == (None, 4)
+
+
+def test_the_old_view_serves_while_a_new_snapshot_is_opened(space, monkeypatch):
+    store(make_images(10), make_vectors(10), space)
+    index = live.index_of(ImageEmbedding, space)
+    first = index.refresh()
+    snapshots.build(ImageEmbedding, space)
+    served = []
+    open_snapshot = snapshots.open_snapshot
+
+    def watched(snapshot):
+        served.append(view_in_another_thread(index))
+        return open_snapshot(snapshot)
+
+    monkeypatch.setattr(snapshots, "open_snapshot", watched)
+    assert index.refresh().snapshot_id is not None
+    ((view, seconds),) = served
+    assert view is first
+    assert seconds < 1
+
+
+def test_too_many_vectors_wait_for_their_snapshot(space, settings, monkeypatch):
+    store(make_images(40), make_vectors(40), space)
+    monkeypatch.setattr(kinds, "memory_bytes", lambda megabytes: 1000)
+    index = live.index_of(ImageEmbedding, space)
+    assert index.refresh() is None
+    assert index.view() is None
+    snapshots.build(ImageEmbedding, space)
+    assert len(index.refresh()) == 40
+
+
+def test_the_keeper_loads_what_a_search_has_asked_for(space, settings, monkeypatch):
+    settings.INDEX_POLL_SECONDS = 30.0  # far longer than this test waits
+    store(make_images(5), make_vectors(5), space)
+    rounds = threading.Semaphore(0)
+
+    class Enough(BaseException):
+        """Ends the thread."""
+
+    def refresh_all():
+        if rounds._value == 2:
+            raise Enough
+        original()
+        rounds.release()
+
+    original = live.refresh_all
+    monkeypatch.setattr(live, "refresh_all", refresh_all)
+
+    def keep():
+        try:
+            live.keep_current()
+        except Enough:
+            connection.close()
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    wait_until(lambda: rounds._value == 1, seconds=10)
+    index = live.index_of(ImageEmbedding, space)
+    assert index.view() is None  # and it does not load in line
+    wait_until(lambda: index.view() is not None, seconds=10)
+    assert len(index.view()) == 5
+    live._keeper.wanted.set()
+    keeper.join(10)
+    assert not live._keeper.is_running
+
+
+def test_small_changes_shadow_exactly_what_they_touch():
+    chance = np.random.default_rng(0)
+    ids = np.arange(0, 3000, 3, dtype=np.int64)
+    view = live.View.over(ExactIndex(ids, make_vectors(1000)), FeedPosition("", ""))
+    for seed in range(30):
+        touched = np.unique(chance.integers(-5, 3010, 7))
+        there = touched[chance.random(len(touched)) < 0.5]
+        changes = Changes(
+            FeedPosition("", str(seed)), there, make_vectors(len(there), seed=seed),
+            np.setdiff1d(touched, there),
+        )  # fmt: skip
+        before = (view.shadowed.copy(), None if view.alive is None else view.alive.copy())
+        newer = view.changed_by(changes)
+        np.testing.assert_array_equal(view.shadowed, before[0])  # a view is never changed
+        if view.alive is not None:
+            np.testing.assert_array_equal(view.alive, before[1])
+        expected = (set(view.base.ids[view.alive]) if view.alive is not None else set(ids)) - set(
+            touched.tolist()
+        )
+        if newer.alive is not None:
+            assert set(ids[newer.alive].tolist()) == {int(i) for i in expected}
+            np.testing.assert_array_equal(newer.shadowed, ids[~newer.alive])
+        assert set(there.tolist()) <= set(newer.delta.ids.tolist())
+        view = newer
+    assert view.alive is not None

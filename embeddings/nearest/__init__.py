@@ -1,0 +1,72 @@
+"""nearest(): the subjects of a vector table whose vectors lie nearest to a query.
+
+The index only proposes. Each candidate is looked up in Postgres, under the caller's queryset,
+before it is returned, and there it gets its score; where candidates are missing, the exact answer
+of Postgres is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from django.db.models import QuerySet
+
+from embeddings.errors import VectorInvalid
+from embeddings.models import AbstractEmbedding, Space
+from embeddings.nearest.planner import Search
+from embeddings.nearest.statements import Statements
+from embeddings.subqueries import Subquery
+from embeddings.vectors import Neighbours, Route, Vector, normalise
+
+MAX_K = 100_000
+
+__all__ = ["MAX_K", "nearest", "nearest_exactly"]
+
+
+def nearest(
+    model: type[AbstractEmbedding],
+    space: Space,
+    vector: Vector,
+    *,
+    k: int = 24,
+    within: QuerySet[Any] | None = None,
+    route: Route | None = None,
+) -> Neighbours:
+    """Return the k subjects nearest to a vector, best first, all k if so many exist.
+
+    `vector` is (dimensions,); it is normalised here. `within` is a queryset of subjects: only
+    these are returned. Scores are cosine similarities, computed by Postgres from float16 vectors,
+    and equal ones come by ascending id. `route` is for measuring: it is taken unless k would not
+    come back by it, and the plan's reason says so.
+
+    Raise VectorInvalid for a vector of another width, zero, or not finite, ValueError for a k out
+    of range, TypeError for a queryset that is no filter of these subjects.
+    """
+    rounded = _rounded(vector, space.dimensions)
+    if not 1 <= k <= MAX_K:
+        raise ValueError(f"k must be from 1 to {MAX_K:,}; it is {k}.")
+    subject = model.subject_field().target_field.model
+    filter_ = None if within is None else Subquery.of(within, subject)
+    statements = Statements(model, space, rounded, filter_)
+    return Search(statements, k).run(route)
+
+
+def nearest_exactly(
+    model: type[AbstractEmbedding],
+    space: Space,
+    vector: Vector,
+    *,
+    k: int = 24,
+    within: QuerySet[Any] | None = None,
+) -> Neighbours:
+    """Return what nearest() returns, by Postgres alone: slower, and the judge of every index."""
+    return nearest(model, space, vector, k=k, within=within, route=Route.POSTGRES)
+
+
+def _rounded(vector: Vector, dimensions: int) -> Vector:
+    given = np.asarray(vector)
+    if given.shape != (dimensions,):
+        raise VectorInvalid(f"A vector of shape {given.shape} was given; ({dimensions},) is due.")
+    # Rounded as the stored ones are, so that every route computes the same scores.
+    return normalise(given).astype(np.float16).astype(np.float32)
