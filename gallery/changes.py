@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from gallery import texts
+from gallery import tasks, texts
 from gallery.errors import ImageRefused
 from gallery.ingest import MAX_CAPTION
 from gallery.models import Album, Image, Tag, Visibility
@@ -33,6 +33,7 @@ def change_record(
     values: dict[str, Any] = {}
     if caption is not None:
         values["caption"] = texts.text(caption, name="caption", longest=MAX_CAPTION)
+        transaction.on_commit(tasks.wake)  # it is embedded again
     if album is not None:
         values["album"] = _album_of(image, album)
     if visibility is not None:

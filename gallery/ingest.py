@@ -116,10 +116,11 @@ def _checked(new: NewImage) -> NewImage:
 
 
 def _checked_caption(source: str, text: str) -> tuple[str, str]:
-    return (
-        texts.line(source, name="caption's source", longest=100),
-        texts.text(text, name="caption", longest=MAX_CAPTION),
-    )
+    source = texts.line(source, name="caption's source", longest=100)
+    if not source:
+        # "" is the source of the image's own caption.
+        raise ImageRefused("A further caption must say where it is from.")
+    return source, texts.text(text, name="caption", longest=MAX_CAPTION)
 
 
 def _sha256_of(file: IO[bytes]) -> str:
@@ -196,7 +197,8 @@ def _store_rows(image: Image, new: NewImage) -> None:
             if text
         ]
     )
-    # A gallery without a space has no job yet: the reconcile step makes it.
+    # A gallery without a space has no job yet: the reconcile step makes it. Captions are queued
+    # by Postgres.
     ImageEmbeddingJob.objects.bulk_create(
         [ImageEmbeddingJob(image=image, space=space) for space in spaces.current()]
     )

@@ -12,7 +12,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models.functions import MD5
+from django.db.models.functions import MD5, Cast, Upper
 from django.urls import reverse
 
 from embeddings.models import AbstractEmbedding, AbstractEmbeddingJob
@@ -139,6 +139,23 @@ class Image(models.Model):
             models.Index(fields=["taken_at"], name="image_taken_at"),
             models.Index(fields=["visibility", "owner"], name="image_rights"),
             models.Index(fields=["state"], name="image_state"),
+            # As the lookups of gallery/query/lookups.py ask: in any case of letters, in pixels.
+            models.Index(Upper("camera"), name="image_camera"),
+            models.Index(Upper("category"), name="image_category"),
+            models.Index(Upper("licence"), name="image_licence"),
+            models.Index(fields=["mime_type"], name="image_format"),
+            models.Index(fields=["width"], name="image_width"),
+            models.Index(fields=["height"], name="image_height"),
+            models.Index(fields=["bytes"], name="image_bytes"),
+            models.Index(
+                Cast("width", models.BigIntegerField()) * models.F("height"), name="image_pixels"
+            ),
+            models.Index(
+                fields=["latitude", "longitude"],
+                condition=models.Q(latitude__isnull=False),
+                name="image_place",
+            ),
+            # And image_colours, over columns that the model does not have: migration 0005.
         ]
 
     def __str__(self) -> str:
@@ -148,19 +165,34 @@ class Image(models.Model):
         return reverse("image", args=[self.uuid])
 
 
+class CaptionQuerySet(models.QuerySet["Caption"]):
+    def further(self) -> CaptionQuerySet:
+        """Leave out the images' own captions, which `Image.caption` holds already."""
+        return self.exclude(source="")
+
+
 class Caption(models.Model):
-    """A further caption of an image, with where it is from ("coco", "catalogue", ...)."""
+    """A text about an image: its own caption, and further ones.
+
+    A further caption says where it is from ("coco", "catalogue", ...). The row with the source ""
+    is Image.caption, kept by Postgres itself (triggers of migration 0004): change the image.
+    """
 
     image = models.ForeignKey(Image, models.CASCADE, related_name="captions")
     text = models.TextField(max_length=10_000)
     source = models.CharField(max_length=100)
     added_at = models.DateTimeField(auto_now_add=True)
 
+    objects = CaptionQuerySet.as_manager()
+
     class Meta:
         ordering = ["id"]
         constraints = [
             # Of the text's hash: an index entry holds 2.7 kB, a caption more.
-            models.UniqueConstraint("image", "source", MD5("text"), name="caption_once_per_source")
+            models.UniqueConstraint("image", "source", MD5("text"), name="caption_once_per_source"),
+            models.UniqueConstraint(
+                fields=["image"], condition=models.Q(source=""), name="caption_own_once"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -171,6 +203,11 @@ class ImageEmbedding(AbstractEmbedding):
     """Vectors of images: a vector table of the plugin."""
 
     image = models.ForeignKey(Image, models.CASCADE, related_name="embeddings")
+
+    filter_tables = (
+        "gallery.Tag", "gallery.Image_tags", "gallery.Album", "gallery.Caption",
+        settings.AUTH_USER_MODEL,
+    )  # fmt: skip
 
     class Meta(AbstractEmbedding.Meta):
         constraints = [
@@ -191,9 +228,13 @@ class ImageEmbeddingJob(AbstractEmbeddingJob):
 
 
 class CaptionEmbedding(AbstractEmbedding):
-    """Vectors of captions: words are compared with words."""
+    """Vectors of captions: words are compared with words.
 
-    caption = models.ForeignKey(Caption, models.CASCADE, related_name="embeddings")
+    Postgres itself deletes them, and their jobs, with the caption and when its text is changed
+    (triggers of migration 0004).
+    """
+
+    caption = models.ForeignKey(Caption, models.DO_NOTHING, related_name="embeddings")
 
     class Meta(AbstractEmbedding.Meta):
         constraints = [
@@ -204,7 +245,7 @@ class CaptionEmbedding(AbstractEmbedding):
 class CaptionEmbeddingJob(AbstractEmbeddingJob):
     """A caption that waits for its vector in a space."""
 
-    caption = models.ForeignKey(Caption, models.CASCADE, related_name="jobs")
+    caption = models.ForeignKey(Caption, models.DO_NOTHING, related_name="jobs")
 
     class Meta(AbstractEmbeddingJob.Meta):
         verbose_name = "caption embedding job"

@@ -1,4 +1,4 @@
-"""The worker's part: claim a batch, decode, encode, write the vectors.
+"""The worker's part: claim a batch, read it, encode it, write the vectors.
 
 Every step may be repeated. The job rows say what is left to do, whoever died in between.
 """
@@ -6,37 +6,39 @@ Every step may be repeated. The job rows say what is left to do, whoever died in
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
-from PIL.Image import Image as Pixels
 
 from embeddings import jobs
 from embeddings.encoders import registry
 from embeddings.encoders.contract import Encoder
 from embeddings.errors import EncoderUnavailable, VectorInvalid
-from embeddings.jobs import Lease, Queue
+from embeddings.jobs import Lease
 from embeddings.models import Space
 from embeddings.vectors import Vectors
-from gallery import inspection, spaces
-from gallery.errors import ImageRefused
-from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
+from gallery import spaces, subjects
+from gallery.models import (
+    Caption,
+    CaptionEmbeddingJob,
+    Image,
+    ImageEmbedding,
+    ImageEmbeddingJob,
+    State,
+)
+from gallery.subjects import CAPTIONS, IMAGES, Subjects
 
 log = logging.getLogger(__name__)
 
-QUEUE = Queue(ImageEmbeddingJob, ImageEmbedding)
-
 
 @dataclass(frozen=True)
-class Decoded:
-    """Images of a lease that could be decoded, and their primary keys."""
+class Batch:
+    """What a worker has claimed: some subjects of one kind, for one space."""
 
-    ids: list[int]
-    pixels: list[Pixels]
+    subjects: Subjects
+    lease: Lease
 
 
 def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
@@ -47,103 +49,91 @@ def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
     """
     written = 0
     unavailable: dict[int, EncoderUnavailable] = {}
-    while goes_on() and (lease := next_lease(without=unavailable)) is not None:
+    while goes_on() and (batch := next_batch(without=unavailable)) is not None:
+        space = batch.lease.space
         try:
-            written += embed(lease, registry.load(lease.space))
+            written += embed(batch, registry.load(space))
         except EncoderUnavailable as error:
-            QUEUE.give_back(lease)
-            unavailable[lease.space.pk] = error
+            batch.subjects.queue.give_back(batch.lease)
+            unavailable[space.pk] = error
     if unavailable:
         raise next(iter(unavailable.values()))
     return written
 
 
-def next_lease(*, without: Container[int] = ()) -> Lease | None:
+def next_batch(*, without: Container[int] = ()) -> Batch | None:
     """Claim the next batch. Asked anew after each: a new upload goes before an old refill."""
     for space in spaces.current():
         if space.pk not in without:
-            lease = QUEUE.claim(space, settings.ENCODER_BATCH)
-            if lease is not None:
-                return lease
+            for kind in subjects.ALL:
+                lease = kind.queue.claim(space, kind.at_once)
+                if lease is not None:
+                    return Batch(kind, lease)
     return None
 
 
 def is_due() -> bool:
-    """Whether any image could be embedded now."""
-    return any(QUEUE.is_due(space) for space in spaces.current())
+    """Whether anything could be embedded now."""
+    current = spaces.current()
+    return any(kind.queue.is_due(space) for space in current for kind in subjects.ALL)
 
 
-def embed(lease: Lease, encoder: Encoder) -> int:
-    """Write the vectors of a lease; what cannot be decoded is parked with its reason."""
-    decoded = decode(lease, encoder.image_edge)
-    if not decoded.ids:
+def embed(batch: Batch, encoder: Encoder) -> int:
+    """Write the vectors of a batch; what cannot be read is parked with its reason."""
+    read = batch.subjects.read(batch.lease.subjects, encoder)
+    for one in read.unreadable:
+        fail(batch, one.id, one.reason, is_final=one.is_final)
+    if not read.ids:
         return 0
-    QUEUE.extend(lease)
+    batch.subjects.queue.extend(batch.lease)
     try:
-        vectors = encoder.encode_images(decoded.pixels)
-        return finish(lease, decoded.ids, vectors)
-    except (VectorInvalid, RuntimeError, ValueError) as error:
+        return finish(batch, read.ids, read.encode())
+    except (VectorInvalid, RuntimeError, ValueError, IndexError) as error:
         # One of them breaks the encoder. Each comes back alone, and the guilty one is parked.
-        log.exception("A batch of %d images could not be encoded.", len(decoded.ids))
-        for image_id in decoded.ids:
-            fail(lease, image_id, f"The encoder failed: {error}")
+        log.exception("A batch of %d could not be encoded.", len(read.ids))
+        for id_ in read.ids:
+            fail(batch, id_, f"The encoder failed: {error}")
         return 0
-
-
-def decode(lease: Lease, edge: int) -> Decoded:
-    decoded = Decoded([], [])
-    for image in Image.objects.filter(pk__in=lease.subjects).only("pk", "file").order_by("pk"):
-        try:
-            with image.file.open("rb") as file:
-                pixels = inspection.open_for_encoder(file, edge)
-        except ImageRefused as refused:
-            fail(lease, image.pk, str(refused), is_final=True)
-        except OSError as error:
-            # The storage may be back soon.
-            fail(lease, image.pk, f"The stored file cannot be read: {error}")
-        else:
-            decoded.ids.append(image.pk)
-            decoded.pixels.append(pixels)
-    return decoded
 
 
 @transaction.atomic
-def finish(lease: Lease, ids: list[int], vectors: Vectors) -> int:
-    done = QUEUE.finish(lease, ids, vectors)
-    if is_active(lease.space):
-        Image.objects.filter(pk__in=done).update(state=State.READY, failure="")
+def finish(batch: Batch, ids: list[int], vectors: Vectors) -> int:
+    batch.subjects.lock(ids)
+    done = batch.subjects.queue.finish(batch.lease, ids, vectors)
+    if is_active(batch.lease.space):
+        batch.subjects.show(done, failure="")
     return len(done)
 
 
 @transaction.atomic
-def fail(lease: Lease, image_id: int, reason: str, *, is_final: bool = False) -> None:
-    lock([image_id])
-    if QUEUE.fail(lease, image_id, reason, is_final=is_final) and is_active(lease.space):
-        log.warning("Image %d is parked: %s", image_id, reason)
-        Image.objects.filter(pk=image_id).update(state=State.FAILED, failure=reason)
+def fail(batch: Batch, id_: int, reason: str, *, is_final: bool = False) -> None:
+    batch.subjects.lock([id_])
+    if batch.subjects.queue.fail(batch.lease, id_, reason, is_final=is_final):
+        subject = batch.subjects.queue.jobs.subject_field().name
+        log.warning("The %s %d is parked: %s", subject, id_, reason)
+        if is_active(batch.lease.space):
+            batch.subjects.show([id_], failure=reason)
+
+
+def park_lost() -> int:
+    """Park what killed its worker each time. Return how many."""
+    return sum(_park_lost(kind) for kind in subjects.ALL)
 
 
 @transaction.atomic
-def park_lost() -> int:
-    """Park images that killed their worker each time. Return how many."""
-    lock(ImageEmbeddingJob.objects.filter(failed_at=None, attempts__gt=1).values("image"))
-    lost = QUEUE.park_lost()
-    in_active = ImageEmbeddingJob.objects.filter(
-        image__in=lost, space__state=Space.State.ACTIVE, failed_at__isnull=False
+def _park_lost(kind: Subjects) -> int:
+    queued = kind.queue.jobs._default_manager
+    subject = kind.queue.jobs.subject_field().name
+    kind.lock(queued.filter(failed_at=None, attempts__gt=1).values(subject))
+    lost = kind.queue.park_lost()
+    in_active = queued.filter(
+        space__state=Space.State.ACTIVE, failed_at__isnull=False, **{f"{subject}__in": lost}
     )
-    Image.objects.filter(pk__in=in_active.values("image")).update(
-        state=State.FAILED,
-        failure="The worker died each time this image was embedded.",
+    kind.show(
+        list(in_active.values_list(subject, flat=True)),
+        failure=f"The worker died each time this {subject} was embedded.",
     )
     return len(lost)
-
-
-def lock(images: Iterable[int] | QuerySet[Any]) -> None:
-    """Hold images until the transaction ends. Who locks jobs, too, comes here first: whoever
-    deletes an image takes the two in this order, and in another one both would wait for ever.
-    """
-    held = Image.objects.filter(pk__in=images).order_by("pk")
-    list(held.select_for_update(no_key=True).values_list("pk"))
 
 
 def is_active(space: Space) -> bool:
@@ -151,10 +141,10 @@ def is_active(space: Space) -> bool:
     return Space.objects.filter(pk=space.pk, state=Space.State.ACTIVE).exists()
 
 
-@transaction.atomic
 def mend_states() -> int:
     """Put right what a switch of encoders left between two states. Return how many images."""
-    ImageEmbeddingJob.objects.filter(space__state=Space.State.RETIRED).delete()
+    for kind in subjects.ALL:
+        kind.queue.drop_retired()
     vectors = ImageEmbedding.objects.filter(space__state=Space.State.ACTIVE)
     jobs_left = ImageEmbeddingJob.objects.filter(space__state=Space.State.ACTIVE)
     return (
@@ -165,16 +155,21 @@ def mend_states() -> int:
 
 
 def add_missing() -> int:
-    """Queue images that have neither vector nor job. Return how many."""
-    return sum(QUEUE.add_missing(space) for space in spaces.current())
+    """Queue what has neither vector nor job. Return how many."""
+    current = spaces.current()
+    return sum(kind.queue.add_missing(space) for space in current for kind in subjects.ALL)
 
 
 @transaction.atomic
 def reembed(images: QuerySet[Image]) -> int:
-    """Queue images again, whether they have a vector or failed. Return how many."""
+    """Queue images and their captions again, embedded or failed. Return how many images."""
     ids = list(images.values_list("pk", flat=True))
+    IMAGES.lock(ids)
+    captions = list(Caption.objects.filter(image__in=ids).values_list("pk", flat=True))
     for space in spaces.current():
-        QUEUE.add(ids, space)
+        IMAGES.queue.add(ids, space)
+        CAPTIONS.queue.add(captions, space)
     jobs.retry(ImageEmbeddingJob.objects.filter(image__in=ids))
+    jobs.retry(CaptionEmbeddingJob.objects.filter(caption__in=captions))
     Image.objects.filter(pk__in=ids).update(state=State.WAITING, failure="")
     return len(ids)

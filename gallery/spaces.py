@@ -11,7 +11,13 @@ from django.db.models import Exists, OuterRef, Q, Subquery
 from embeddings.encoders import registry, sources
 from embeddings.encoders.sources import BUNDLED, Source
 from embeddings.models import Space
-from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
+from gallery.models import (
+    CaptionEmbeddingJob,
+    Image,
+    ImageEmbedding,
+    ImageEmbeddingJob,
+    State,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +34,7 @@ def active() -> Space | None:
 
 
 def current() -> list[Space]:
-    """Return the spaces in which every image gets a vector: the active one, then those filling."""
+    """Return the spaces in which images and captions get vectors: the active one comes first."""
     return list(Space.objects.exclude(state=Space.State.RETIRED).order_by("state", "pk"))
 
 
@@ -51,7 +57,7 @@ def ensure() -> Space:
 
 
 def begin_filling(encoder_name: str) -> Space:
-    """Return the space of another encoder, in which every image gets a vector from now on.
+    """Return the space of another encoder, in which images and captions get vectors from now on.
 
     Searches go on in the active one. Raise EncoderUnavailable when the name means no encoder.
     """
@@ -64,15 +70,20 @@ def begin_filling(encoder_name: str) -> Space:
 
 @transaction.atomic
 def switch_to(space: Space) -> None:
-    """Make a filled space the active one: from the next search on, only it is used."""
-    # Two switches at once take turns. Images are locked before their jobs, as by all others.
-    list(Space.objects.order_by("pk").select_for_update())
+    """Make a filled space the active one: from the next search on, only it is used.
+
+    It is filled when its images are. Captions that have no vector yet follow.
+    """
+    # Two switches at once take turns. Images are locked before their jobs, as by all others, and
+    # spaces so that a worker which is just writing vectors in one need not wait for us.
+    list(Space.objects.order_by("pk").select_for_update(no_key=True))
     list(Image.objects.order_by("pk").select_for_update(no_key=True).values_list("pk"))
     Space.objects.filter(state=Space.State.ACTIVE).exclude(pk=space.pk).update(
         state=Space.State.RETIRED
     )
     Space.objects.filter(pk=space.pk).update(state=Space.State.ACTIVE)
     ImageEmbeddingJob.objects.exclude(space=space).delete()
+    CaptionEmbeddingJob.objects.exclude(space=space).delete()
     in_space = Q(pk__in=ImageEmbedding.objects.filter(space=space).values("image"))
     parked = ImageEmbeddingJob.objects.filter(image=OuterRef("pk"), failed_at__isnull=False)
     Image.objects.filter(in_space).update(state=State.READY, failure="")

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @shared_task
 def embed_waiting() -> int:
-    """Embed every image that waits, or as many as the worker has time for before it ends."""
+    """Embed all that waits, or as much as the worker has time for before it ends."""
     cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
     deadline = time.monotonic() + SECONDS_AT_ONCE
     written = pipeline.embed_waiting(
@@ -38,7 +38,7 @@ def embed_waiting() -> int:
 
 @shared_task
 def reconcile() -> int:
-    """Park what keeps killing its worker, mend states, and find images that nobody queued."""
+    """Park what keeps killing its worker, mend states, and find what nobody queued."""
     parked, mended, found = pipeline.park_lost(), pipeline.mend_states(), pipeline.add_missing()
     if found:
         wake()

@@ -10,7 +10,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.postgres.search import SearchQuery
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from gallery import removal, texts
+from gallery import removal, tasks, texts
 from gallery.admin import filters, links
 from gallery.admin.actions import ACTIONS, ImageActionForm
 from gallery.errors import ImageRefused
@@ -45,6 +45,9 @@ class CaptionInline(admin.TabularInline[Caption, Image]):
     fields = ("text", "source")
     extra = 0
     verbose_name = "further caption"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Caption]:
+        return super().get_queryset(request).exclude(source="")
 
     def get_formset(self, *args: Any, **kwargs: Any) -> Any:
         formset = super().get_formset(*args, **kwargs)
@@ -141,6 +144,10 @@ class ImageAdmin(admin.ModelAdmin[Image]):
         """List the images alone. All else that goes with them is ours to clear up."""
         names = [str(image) for image in objs]
         return names, {"images": len(names)}, set(), []
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: Any) -> None:
+        super().save_related(request, form, formsets, change)
+        transaction.on_commit(tasks.wake)  # changed captions are embedded again
 
     @admin.display(description="")
     def small(self, image: Image) -> SafeString:

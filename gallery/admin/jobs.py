@@ -1,4 +1,4 @@
-"""The queue of record: which images wait for their vector, and why some gave up."""
+"""The queue of record: which images and captions wait for their vector, and why some gave up."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from embeddings import jobs
 from embeddings.admin import ReadOnly
 from gallery import tasks
 from gallery.admin.links import thumbnail
-from gallery.models import ImageEmbeddingJob
+from gallery.models import CaptionEmbeddingJob, Image, ImageEmbeddingJob
 
-Jobs = QuerySet[ImageEmbeddingJob]
+AnyJob = ImageEmbeddingJob | CaptionEmbeddingJob
+Jobs = QuerySet[Any]
 
 
 def condition(status: str) -> Q:
@@ -41,23 +42,17 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset.filter(condition(status)) if status else queryset
 
 
-@admin.register(ImageEmbeddingJob)
-class JobAdmin(ReadOnly, admin.ModelAdmin[ImageEmbeddingJob]):
-    list_display = (
-        *("small", "image", "status", "reason", "attempts", "lease_until", "not_before"),
-        *("created_at", "space"),
-    )
-    list_display_links = ("image",)
-    list_select_related = ("image", "space")
+class JobAdmin(ReadOnly, admin.ModelAdmin[Any]):
+    """What the tables of jobs have in common."""
+
     list_filter = (StatusFilter, "space")
     ordering = ("-failed_at", "id")
-    search_fields = ("image__original_name", "last_error")
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     actions = ("retry",)
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("gallery.change_imageembeddingjob")
+        return request.user.has_perm(f"gallery.change_{self.opts.model_name}")
 
     @admin.action(description="Try again", permissions=["retry"])
     def retry(self, request: HttpRequest, queryset: Jobs) -> None:
@@ -66,11 +61,11 @@ class JobAdmin(ReadOnly, admin.ModelAdmin[ImageEmbeddingJob]):
         self.message_user(request, f"{n} of them will be tried again.", messages.SUCCESS)
 
     @admin.display(description="")
-    def small(self, job: ImageEmbeddingJob) -> SafeString:
-        return thumbnail(job.image, edge=40)
+    def small(self, job: AnyJob) -> SafeString:
+        return thumbnail(_image_of(job), edge=40)
 
     @admin.display
-    def status(self, job: ImageEmbeddingJob) -> str:
+    def status(self, job: AnyJob) -> str:
         if job.failed_at:
             return "Parked"
         if job.lease_until and job.lease_until > timezone.now():
@@ -78,5 +73,31 @@ class JobAdmin(ReadOnly, admin.ModelAdmin[ImageEmbeddingJob]):
         return "Waiting"
 
     @admin.display
-    def reason(self, job: ImageEmbeddingJob) -> str:
+    def reason(self, job: AnyJob) -> str:
         return job.last_error.strip().rpartition("\n")[2][:200]
+
+
+@admin.register(ImageEmbeddingJob)
+class ImageJobAdmin(JobAdmin):
+    list_display = (
+        *("small", "image", "status", "reason", "attempts", "lease_until", "not_before"),
+        *("created_at", "space"),
+    )
+    list_display_links = ("image",)
+    list_select_related = ("image", "space")
+    search_fields = ("image__original_name", "last_error")
+
+
+@admin.register(CaptionEmbeddingJob)
+class CaptionJobAdmin(JobAdmin):
+    list_display = (
+        *("small", "caption", "status", "reason", "attempts", "lease_until", "not_before"),
+        *("created_at", "space"),
+    )
+    list_display_links = ("caption",)
+    list_select_related = ("caption__image", "space")
+    search_fields = ("caption__image__original_name", "last_error")
+
+
+def _image_of(job: AnyJob) -> Image:
+    return job.image if isinstance(job, ImageEmbeddingJob) else job.caption.image

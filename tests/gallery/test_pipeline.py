@@ -4,19 +4,31 @@ import io
 import threading
 import time
 from collections import Counter
+from functools import partial
 
+import numpy as np
 import pytest
 from django.db import OperationalError, connection
 from PIL import Image as PillowImage
+from torch.nn import Embedding
+from transformers import CLIPModel
 
 from embeddings import live
 from embeddings.encoders import registry
 from embeddings.errors import EncoderUnavailable
 from gallery import spaces, tasks
+from gallery.changes import change_record
 from gallery.ingest import NewImage, add_image
-from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
+from gallery.models import (
+    CaptionEmbedding,
+    CaptionEmbeddingJob,
+    Image,
+    ImageEmbedding,
+    ImageEmbeddingJob,
+    State,
+)
 from gallery.pipeline import (
-    QUEUE,
+    Batch,
     add_missing,
     embed,
     embed_waiting,
@@ -28,12 +40,15 @@ from gallery.pipeline import (
 from gallery.query import Query, TextTerm
 from gallery.removal import delete_images
 from gallery.search import search
+from gallery.subjects import CAPTIONS, IMAGES
 from scenes import compose, draw
 from tests.encoders import make_encoder
 from tests.rows import make_images, make_user
 from tests.workers import Worker, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+QUEUE = IMAGES.queue
 
 
 @pytest.fixture(autouse=True)
@@ -56,11 +71,11 @@ def start_worker(tmp_path):
         worker.stop()
 
 
-def add(seed: int) -> Image:
+def add(seed: int, **given) -> Image:
     file = io.BytesIO()
     draw(compose(seed), size=(128, 96)).save(file, "PNG")
-    image, _ = add_image(NewImage(file=file, owner=make_user(), original_name=f"{seed}.png"))
-    return image
+    given = {"original_name": f"{seed}.png"} | given
+    return add_image(NewImage(file=file, owner=make_user(), **given))[0]
 
 
 def states():
@@ -114,6 +129,129 @@ def test_a_worker_killed_in_the_middle_of_a_batch_loses_and_repeats_nothing(star
     wait_until(is_done, worker=second, seconds=90)
     assert embedded_once()
     assert not ImageEmbeddingJob.objects.exists()
+
+
+def test_captions_go_the_whole_way_through_a_real_worker(start_worker):
+    worker = start_worker()
+    image = add(1, caption="A red boat", captions=(("coco", "A boat on the sea"),))
+    wait_until(lambda: CaptionEmbedding.objects.count() == 2, worker=worker)
+    assert_embedded({"A red boat", "A boat on the sea"})
+
+    change_record(image, caption="A yellow fish")
+    wait_until(lambda: CaptionEmbedding.objects.count() == 2, worker=worker)
+    assert_embedded({"A yellow fish", "A boat on the sea"})
+    assert not CaptionEmbeddingJob.objects.exists()
+
+
+def vector_by_text():
+    rows = CaptionEmbedding.objects.values_list("caption__text", "vector")
+    return {text: np.array(vector) for text, vector in rows}
+
+
+def assert_embedded(texts):
+    """Each text has its own vector, and no other text has one."""
+    vectors = vector_by_text()
+    assert vectors.keys() == texts
+    for text, vector in vectors.items():
+        (encoded,) = registry.load(spaces.active()).encode_texts([text])
+        assert vector @ encoded == pytest.approx(1, abs=1e-3)
+
+
+def test_a_worker_killed_in_the_middle_of_its_captions_loses_and_repeats_nothing(
+    start_worker, space
+):
+    n = 3000
+    make_images(n, caption="A red boat and a blue fish by the sea")
+    worker = start_worker(JOB_LEASE_SECONDS="3")
+    tasks.wake()
+    wait_until(lambda: CaptionEmbedding.objects.count() >= 64, worker=worker)
+    worker.kill()
+    assert 0 < CaptionEmbedding.objects.count() < n
+
+    second = start_worker(JOB_LEASE_SECONDS="3")
+
+    def is_done():
+        tasks.wake()  # as beat does
+        return CaptionEmbedding.objects.count() == n
+
+    wait_until(is_done, worker=second, seconds=90)
+    assert not CaptionEmbeddingJob.objects.exists()
+    with connection.cursor() as cursor:
+        # The change feed has every write of a vector.
+        cursor.execute(
+            "SELECT count(*), count(DISTINCT subject_id) FROM embeddings_change"
+            " JOIN embeddings_feed USING (table_id) WHERE table_name = %s AND space_id = %s",
+            [CaptionEmbedding._meta.db_table, space.pk],
+        )
+        assert cursor.fetchone() == (n, n)
+
+
+def test_a_text_that_breaks_the_encoder_is_parked_alone_with_its_reason(tmp_path, settings):
+    other = spaces.begin_filling(str(lacking_its_last_words(tmp_path / "other")))
+    spaces.switch_to(other)
+    image = add(1, caption="A red boat", captions=(("coco", "a yellow fish"), ("coco", "a boat")))
+    for _ in range(settings.JOB_MAX_ATTEMPTS + 3):
+        embed_waiting()
+        CaptionEmbeddingJob.objects.update(not_before=None)
+    assert vector_by_text().keys() == {"A red boat", "a boat"}
+    job = CaptionEmbeddingJob.objects.get()
+    assert (job.caption.text, job.attempts) == ("a yellow fish", settings.JOB_MAX_ATTEMPTS)
+    assert job.failed_at
+    assert job.last_error.startswith("The encoder failed: ")
+    image.refresh_from_db()
+    assert (image.state, image.failure) == (State.READY, "")
+
+
+def lacking_its_last_words(folder):
+    """Write an encoder whose tokenizer knows a word more than its text tower: "yellow"."""
+    make_encoder("clip", folder)
+    model = CLIPModel.from_pretrained(folder)
+    embedding = model.text_model.embeddings.token_embedding
+    model.text_model.embeddings.token_embedding = Embedding.from_pretrained(embedding.weight[:-1])
+    model.config.text_config.vocab_size -= 1
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_a_text_that_kills_every_worker_is_parked(settings):
+    image = add(1, caption="A red boat")
+    embed_waiting(goes_on=partial(next, iter((True, False))))  # the image
+    CaptionEmbeddingJob.objects.update(
+        attempts=settings.JOB_MAX_ATTEMPTS, lease_until="2020-01-01T00:00:00Z"
+    )
+    assert park_lost() == 1
+    assert "died" in CaptionEmbeddingJob.objects.get().last_error
+    assert Image.objects.get(pk=image.pk).state == State.READY
+
+
+def test_images_are_embedded_before_captions(settings):
+    settings.ENCODER_BATCH = 1
+    for seed in range(2):
+        add(seed, caption="A red boat", captions=(("coco", "a boat"),))
+    counts = []
+
+    def goes_on():
+        counts.append((ImageEmbedding.objects.count(), CaptionEmbedding.objects.count()))
+        return True
+
+    assert embed_waiting(goes_on=goes_on) == 2 + 4
+    assert counts == [(0, 0), (1, 0), (2, 0), (2, 4)]
+
+
+def test_a_caption_longer_than_the_encoder_reads_is_cut():
+    add(1, caption=("A red boat. " * 1000)[:9_999])
+    assert embed_waiting() == 2
+    assert not CaptionEmbeddingJob.objects.exists()
+
+
+def test_embedding_an_image_again_takes_its_captions_along():
+    image, _other = (add(seed, caption="A red boat") for seed in range(2))
+    embed_waiting()
+    assert reembed(Image.objects.filter(pk=image.pk)) == 1
+    jobs = CaptionEmbeddingJob.objects.values_list("caption__image", flat=True)
+    assert list(jobs) == [image.pk]
+    assert CaptionEmbedding.objects.count() == 2  # still found by the old ones
+    assert embed_waiting() == 2
 
 
 def test_a_corrupt_file_is_parked_with_its_reason_and_harms_no_neighbour():
@@ -198,7 +336,7 @@ def test_what_fails_in_a_filling_space_stays_searchable_in_the_active_one(tmp_pa
     embed_waiting()
     other = filling(tmp_path)
     QUEUE.add_missing(other)
-    fail(QUEUE.claim(other, 1), image.pk, "no good", is_final=True)
+    fail(Batch(IMAGES, QUEUE.claim(other, 1)), image.pk, "no good", is_final=True)
     assert Image.objects.get(pk=image.pk).state == State.READY
 
 
@@ -206,20 +344,22 @@ def test_an_upload_in_the_last_moment_of_a_switch_is_put_right(tmp_path):
     image = add(1)
     other = filling(tmp_path)
     QUEUE.add([image.pk], other)
-    lease = QUEUE.claim(other, 1)
+    batch = Batch(IMAGES, QUEUE.claim(other, 1))
     spaces.switch_to(other)
-    embed(lease, registry.load(other))  # its space was still filling when it was claimed
+    embed(batch, registry.load(other))  # its space was still filling when it was claimed
     assert Image.objects.get(pk=image.pk).state == State.READY
     Image.objects.update(state=State.WAITING)
     assert mend_states() == 1
 
 
 def test_jobs_of_a_retired_space_are_removed(tmp_path, space):
-    image = add(1)
+    image = add(1, caption="A red boat")
     spaces.switch_to(filling(tmp_path))
     QUEUE.add([image.pk], space)
+    CAPTIONS.queue.add([image.captions.get().pk], space)
     mend_states()
     assert not ImageEmbeddingJob.objects.filter(space=space).exists()
+    assert not CaptionEmbeddingJob.objects.filter(space=space).exists()
 
 
 def test_failing_and_deleting_at_once_wait_for_each_other_and_do_not_deadlock(space):
@@ -236,10 +376,10 @@ def test_failing_and_deleting_at_once_wait_for_each_other_and_do_not_deadlock(sp
             connection.close()
 
     deleter = threading.Thread(target=delete)
-    lease = QUEUE.claim(space, 12)
+    batch = Batch(IMAGES, QUEUE.claim(space, 12))
     deleter.start()
     for image in images:
-        fail(lease, image.pk, "no good", is_final=True)
+        fail(batch, image.pk, "no good", is_final=True)
     deleter.join()
     assert errors == []
     assert not Image.objects.exists()

@@ -10,11 +10,19 @@ from django.db import DatabaseError, connection
 from embeddings import live
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
-from gallery import pipeline, spaces
+from gallery import pipeline, spaces, tasks
 from gallery.ingest import NewImage, add_image
-from gallery.models import Image, ImageEmbeddingJob, State
+from gallery.models import (
+    CaptionEmbedding,
+    CaptionEmbeddingJob,
+    Image,
+    ImageEmbedding,
+    ImageEmbeddingJob,
+    State,
+)
 from gallery.query import Query, TextTerm
 from gallery.search import search
+from gallery.subjects import CAPTIONS, IMAGES
 from scenes import compose, draw
 from tests.encoders import make_encoder
 from tests.rows import make_user
@@ -27,10 +35,10 @@ def no_index():
     live.forget_all()
 
 
-def add(seed):
+def add(seed, **given):
     file = io.BytesIO()
     draw(compose(seed), size=(96, 96)).save(file, "PNG")
-    return add_image(NewImage(file=file, owner=make_user()))[0]
+    return add_image(NewImage(file=file, owner=make_user(), **given))[0]
 
 
 def test_a_gallery_keeps_its_encoder_whatever_the_setting_says_later(settings):
@@ -82,6 +90,32 @@ def test_switching_the_encoder_embeds_all_images_anew(tmp_path):
     assert not ImageEmbeddingJob.objects.exists()
     page = search(Query(terms=(TextTerm("a boat"),)), make_user())
     assert (len(page.hits), page.encoder) == (len(images), "other")
+
+
+def test_after_a_switch_captions_get_vectors_of_the_new_encoder(tmp_path):
+    old = spaces.ensure()
+    images = [add(seed, caption="A red boat", captions=(("coco", "a boat"),)) for seed in range(3)]
+    pipeline.embed_waiting()
+    new = spaces.begin_filling(str(make_encoder("clip", tmp_path / "other")))
+    IMAGES.queue.add([image.pk for image in images], new)
+    while ImageEmbedding.objects.filter(space=new).count() < len(images):
+        pipeline.embed_waiting()
+    CAPTIONS.queue.add([images[0].captions.further().get().pk], old)  # of no use any more
+    spaces.switch_to(new)
+    assert set(Image.objects.values_list("state", flat=True)) == {State.READY}
+    assert not CaptionEmbeddingJob.objects.exists()
+    tasks.reconcile()
+    assert pipeline.embed_waiting() == 6
+    assert CaptionEmbedding.objects.filter(space=new).count() == 6
+
+
+def test_a_switch_waits_for_no_captions_and_keeps_their_jobs(tmp_path):
+    spaces.ensure()
+    add(1, caption="A red boat")
+    new = spaces.begin_filling(str(make_encoder("clip", tmp_path / "other")))
+    pipeline.add_missing()
+    spaces.switch_to(new)
+    assert list(CaptionEmbeddingJob.objects.values_list("space", flat=True)) == [new.pk]
 
 
 def test_switching_to_no_encoder_changes_nothing():

@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from embeddings.errors import EmbeddingsError
 from embeddings.models import Space
-from gallery import pipeline, spaces, tasks
+from gallery import spaces, tasks
 from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob
+from gallery.subjects import IMAGES
 
 POLL_SECONDS = 0.5
 
@@ -44,11 +45,11 @@ class Command(BaseCommand):
         )
 
     def fill(self, space: Space) -> None:
-        """Return when every image has its vector in the space, or is parked."""
+        """Return when every image has its vector in the space, or is parked. Captions follow."""
         vectors = ImageEmbedding.objects.filter(space=space)
         waiting = ImageEmbeddingJob.objects.filter(space=space, failed_at=None)
         with tqdm(total=Image.objects.count(), desc="embedding", unit="image") as bar:
-            while waiting.exists() or pipeline.QUEUE.add_missing(space):
+            while waiting.exists() or IMAGES.queue.add_missing(space):
                 tasks.wake()
                 bar.update(vectors.count() - bar.n)
                 time.sleep(POLL_SECONDS)
