@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from embeddings import measures
 from embeddings.encoders.contract import Encoder
+from embeddings.measures import Pairs, Ranked
 from embeddings.training.data import HELD_OUT
 from embeddings.vectors import Vectors
 from scenes import Colour, Mention, Pair, Scene, Statement, Thing, compose, describe, draw
@@ -54,12 +56,13 @@ class Figures:
 def evaluate(encoder: Encoder, *, scene_count: int = 1_000) -> Figures:
     scenes = [compose(FIRST_SEED + k) for k in range(scene_count)]
     images = _encode_scenes(encoder, scenes)
-    ranks = _ranks(encoder.encode_texts([describe(scene) for scene in scenes]), images)
+    captions = encoder.encode_texts([describe(scene) for scene in scenes])
+    own = _ranked(captions, np.eye(len(scenes), dtype=np.bool_), images)
     pairs = [(colour, thing) for colour in Colour for thing in Thing]
     return Figures(
         scenes=scene_count,
-        recall_at_1=float((ranks <= 1).mean()),
-        recall_at_10=float((ranks <= K).mean()),
+        recall_at_1=float(measures.recall_at_k(own, 1).mean()),
+        recall_at_10=float(measures.recall_at_k(own, K).mean()),
         thing=_precision(encoder, [Mention(thing) for thing in Thing], scenes, images),
         coloured_thing=_precision(encoder, _mentions(set(pairs) - HELD_OUT), scenes, images),
         held_out=_precision(encoder, _mentions(HELD_OUT), scenes, images),
@@ -77,11 +80,11 @@ def _encode_scenes(encoder: Encoder, scenes: Sequence[Scene]) -> Vectors:
     return np.concatenate(vectors)
 
 
-def _ranks(captions: Vectors, images: Vectors) -> NDArray[np.int64]:
-    """The rank of each caption's own image, from 1; on a tie the worse one."""
-    scores = captions @ images.T
-    own = scores.diagonal()[:, None]
-    return np.asarray((scores >= own).sum(axis=1), dtype=np.int64)
+def _ranked(queries: Vectors, is_relevant: NDArray[np.bool_], images: Vectors) -> Ranked:
+    """Rank the relevant images of each query; is_relevant is (queries, images)."""
+    rows, columns = np.nonzero(is_relevant)
+    pairs = Pairs(rows, columns, np.ones(len(rows)))
+    return measures.rank(queries, pairs, lambda: [(np.arange(len(images)), images)])
 
 
 def _mentions(pairs: Iterable[Pair]) -> list[Mention]:
@@ -91,14 +94,16 @@ def _mentions(pairs: Iterable[Pair]) -> list[Mention]:
 def _precision(
     encoder: Encoder, mentions: Sequence[Mention], scenes: Sequence[Scene], images: Vectors
 ) -> Precision:
-    precisions = []
-    for statement in (Statement((mention,)) for mention in mentions):
-        relevant = np.array([statement.is_true_of(scene) for scene in scenes])
-        if relevant.sum() < K:
-            continue
-        scores = images @ encoder.encode_texts([_query(statement.mentions[0])])[0]
-        precisions.append(relevant[np.argsort(-scores)[:K]].mean())
-    return Precision(float(np.mean(precisions)) if precisions else 0.0, len(precisions))
+    statements = [Statement((mention,)) for mention in mentions]
+    is_relevant = np.array(
+        [[statement.is_true_of(scene) for scene in scenes] for statement in statements]
+    )
+    asked = np.flatnonzero(is_relevant.sum(axis=1) >= K)
+    if not len(asked):
+        return Precision(0.0, 0)
+    queries = encoder.encode_texts([_query(mentions[row]) for row in asked.tolist()])
+    ranked = _ranked(queries, is_relevant[asked], images)
+    return Precision(float(measures.precision_at_k(ranked, K).mean()), len(asked))
 
 
 def _query(mention: Mention) -> str:

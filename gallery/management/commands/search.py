@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import uuid
-from datetime import date
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +14,50 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gallery import inspection, spaces
-from gallery.api.schemas import SearchAnswer
+from gallery import contact_sheet, inspection, saved_searches, spaces
+from gallery.api.answers import ExplanationRecord, FacetRecord, SearchAnswer, TotalsRecord
 from gallery.errors import GalleryError
+from gallery.facets import FACETS
+from gallery.management.viewers import viewer
 from gallery.models import Visibility
-from gallery.query import ImageTerm, Page, PixelsTerm, Query, Term, TextTerm, conditions
-from gallery.search import search
+from gallery.query import (
+    Aggregate,
+    Band,
+    Explanation,
+    Facet,
+    Mode,
+    Order,
+    Page,
+    PixelsTerm,
+    Query,
+    Term,
+    Totals,
+    forms,
+)
+from gallery.search import explain, facets, search, totals, turn
+
+PARAMETERS = forms.PARAMETERS
 
 
 class Command(BaseCommand):
-    help = "Find images by words, by an image file, or by an image of the gallery."
+    help = "Find images by words, by image files, or by images of the gallery. See docs/query.md."
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("text", nargs="?", help="words that describe the wanted image")
-        parser.add_argument("--image", type=Path, metavar="FILE", help="find the like of a file")
-        parser.add_argument("--similar-to", type=uuid.UUID, metavar="ID")
-        parser.add_argument("--tag", action="append", default=[], help="repeatable: all of them")
-        parser.add_argument("--album", default="")
-        parser.add_argument("--taken-after", type=day, metavar="YYYY-MM-DD")
-        parser.add_argument("--taken-before", type=day, metavar="YYYY-MM-DD")
-        parser.add_argument("--visibility", default="", choices=Visibility.values)
-        parser.add_argument("-k", type=int, default=10, help="how many hits (default: 10)")
+        add_terms(parser)
+        add_filter(parser)
+        add_ranking(parser)
+        parser.add_argument("--page", type=int, default=1, help="a later page (default: 1)")
+        parser.add_argument("--saved", metavar="NAME", help="ask a saved search instead")
+        parser.add_argument("--save", metavar="NAME", help="keep this search under a name, too")
+        parser.add_argument("--totals", action="store_true", help="count the hits by band")
+        parser.add_argument(
+            "--facet", action="append", default=[], choices=list(FACETS), help="repeatable"
+        )
+        parser.add_argument("--why", action="store_true", help="say why each hit is there")
         parser.add_argument("--json", action="store_true", help="print what the API answers")
+        parser.add_argument(
+            "--contact-sheet", type=Path, metavar="FILE.png", help="draw the hits as a picture"
+        )
         parser.add_argument(
             "--as",
             dest="username",
@@ -46,53 +67,120 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            page = search(query_of(options), viewer(options["username"]))
+            self.answer(options)
         except GalleryError as error:
             raise CommandError(str(error)) from error
-        if options["json"]:
-            self.stdout.write(SearchAnswer.of(page).model_dump_json(indent=2))
-        else:
-            self.print_table(page)
 
-    def print_table(self, page: Page) -> None:
+    def answer(self, options: dict[str, Any]) -> None:
+        user = viewer(options["username"])
+        query = query_of(options, user)
+        if options["save"]:
+            saved_searches.save(user, options["save"], query)
+        page = search(query, user)
+        if options["page"] != 1:
+            page = turn(page.search_id, user, number=options["page"])
+        found = Found(page, user, options)
+        if options["contact_sheet"]:
+            draw_sheet(page, options)
+        if options["json"]:
+            self.stdout.write(found.as_json())
+        else:
+            self.stdout.write(found.as_text(), ending="")
+
+
+class Found:
+    """A page of hits, with what else was asked about it."""
+
+    def __init__(self, page: Page, user: User, options: dict[str, Any]) -> None:
+        self.page = page
+        self.totals: Totals | None = totals(page.search_id, user) if options["totals"] else None
+        names = tuple(options["facet"])
+        self.facets: tuple[Facet, ...] = facets(page.search_id, user, names) if names else ()
+        self.why: list[Explanation] = []
+        if options["why"]:
+            self.why = [explain(page.search_id, user, hit.image.uuid) for hit in page.hits]
+
+    def as_json(self) -> str:
+        answer = SearchAnswer.of(self.page).model_dump(mode="json")
+        if self.totals:
+            answer["totals"] = TotalsRecord.of(self.totals).model_dump(mode="json")
+        if self.facets:
+            answer["facets"] = [FacetRecord.of(one).model_dump(mode="json") for one in self.facets]
+        if self.why:
+            answer["why"] = [ExplanationRecord.of(one).model_dump(mode="json") for one in self.why]
+        return json.dumps(answer, indent=2)
+
+    def as_text(self) -> str:
         console = Console(highlight=False)
         with console.capture() as printed:
             if notice := spaces.notice():
                 console.print(Text(notice), style="yellow")
-            if page.unknown_words:
-                words = ", ".join(page.unknown_words)
+            if self.page.unknown_words:
+                words = ", ".join(self.page.unknown_words)
                 console.print(Text(f"The encoder does not know: {words}"), style="yellow")
-            console.print(table_of(page) if page.hits else "No image was found.")
-            console.print(
-                Text(f"{len(page.hits)} hits in {page.took_ms:.0f} ms, by {page.plan.route}."),
-                style="dim",
-            )
-        self.stdout.write(printed.get(), ending="")
+            console.print(table_of(self.page) if self.page.hits else nothing(self.page))
+            for explanation in self.why:
+                console.print(Text(why_line(explanation)), style="dim")
+            for facet in self.facets:
+                counts = ", ".join(f"{one.label} {one.count:,}" for one in facet.counts)
+                console.print(Text(f"{facet.field}: {counts or 'none'}"))
+            if self.totals:
+                console.print(Text(totals_line(self.totals)))
+            console.print(Text(how_line(self.page)), style="dim")
+        return printed.get()
 
 
-def day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("a day is written like 2024-12-31") from None
-
-
-def query_of(options: dict[str, Any]) -> Query:
-    terms: list[Term] = []
-    if options["text"] is not None:
-        terms.append(TextTerm(options["text"]))
-    if options["image"] is not None:
-        terms.append(PixelsTerm(read_pixels(options["image"])))
-    if options["similar_to"] is not None:
-        terms.append(ImageTerm(options["similar_to"]))
-    kept = conditions(
-        tags=tuple(options["tag"]),
-        album=options["album"],
-        taken_after=options["taken_after"],
-        taken_before=options["taken_before"],
-        visibility=options["visibility"],
+def add_terms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("q", nargs="*", metavar="TEXT", help="words that describe the image")
+    parser.add_argument("--weight", action="append", metavar="W", help="of each text, in order")
+    parser.add_argument("--without", action="append", metavar="TEXT", help="what it must not show")
+    parser.add_argument(
+        "--image", action="append", default=[], type=Path, metavar="FILE", help="the like of a file"
     )
-    return Query(terms=tuple(terms), filter=kept, k=options["k"])
+    for name, meaning in (
+        ("--similar-to", "the like of an image of the gallery"),
+        ("--similar-to-weight", "of each, in order"),
+        ("--good", "an image that is what is meant"),
+        ("--bad", "an image that is not"),
+    ):
+        metavar = "W" if "weight" in name else "ID"
+        parser.add_argument(name, action="append", metavar=metavar, help=meaning)
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--tag", action="append", help="repeatable: all of them")
+    parser.add_argument("--album")
+    parser.add_argument("--taken-after", metavar="YYYY-MM-DD")
+    parser.add_argument("--taken-before", metavar="YYYY-MM-DD")
+    parser.add_argument("--visibility", choices=Visibility.values)
+    parser.add_argument("--filter", metavar="FILTER", help="'tag:boat AND NOT taken<2024'")
+
+
+def add_ranking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mode", choices=list(Mode), metavar="MODE", help=", ".join(Mode))
+    parser.add_argument("--legs", metavar="LEGS", help="weights: image:1,caption:0.5,keyword:1")
+    parser.add_argument(
+        "--aggregate", choices=list(Aggregate), metavar="HOW", help=", ".join(Aggregate)
+    )
+    parser.add_argument("--order", metavar="ORDER", help=", ".join(Order))
+    parser.add_argument("--diversity", metavar="D", help="from 0 to 1")
+    parser.add_argument(
+        "--band", choices=list(Band), metavar="BAND", help=f"the least: {', '.join(Band)}"
+    )
+    parser.add_argument("--min-score", metavar="S", help="the least cosine similarity")
+    parser.add_argument("-k", default="10", help="how many hits a page (default: 10)")
+
+
+def query_of(options: dict[str, Any], user: User) -> Query:
+    if options["saved"]:
+        return saved_searches.query_of(saved_searches.find(user, options["saved"]))
+    shown: tuple[Term, ...] = tuple(PixelsTerm(read_pixels(path)) for path in options["image"])
+    given = {name: options[name] for name in PARAMETERS if options.get(name) is not None}
+    lists = {
+        name: [str(one) for one in value] if isinstance(value, list) else [str(value)]
+        for name, value in given.items()
+    }
+    return forms.from_parameters(lists, terms=shown)
 
 
 def read_pixels(path: Path) -> Pixels:
@@ -103,34 +191,56 @@ def read_pixels(path: Path) -> Pixels:
         raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def viewer(username: str | None) -> User:
-    """Return the user with this name; without one the first superuser, because whoever runs
-    commands here can read everything anyhow.
-    """
-    if username is None:
-        user = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
-        if user is None:
-            raise CommandError("There is no superuser yet: run manage.py prepare, or name --as.")
-        return user
+def draw_sheet(page: Page, options: dict[str, Any]) -> None:
+    path: Path = options["contact_sheet"]
+    title = options["saved"] or " + ".join(options["q"]) or "Images like the one shown"
     try:
-        return User.objects.get(username=username, is_active=True)
-    except User.DoesNotExist as error:
-        raise CommandError(f"There is no active user {username}.") from error
+        contact_sheet.draw(page.hits, title).save(path, "PNG")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def table_of(page: Page) -> Table:
     # Captions and names come from people: as Text, nothing in them is read as markup.
-    table = Table("rank", "score", "caption", "file name", "id", box=None)
+    table = Table("rank", "score", "band", "caption", "file name", "id", box=None)
     for column in (0, 1):
         table.columns[column].justify = "right"
-    table.columns[4].no_wrap = True
+    table.columns[5].no_wrap = True
     for hit in page.hits:
         image = hit.image
         table.add_row(
             str(hit.rank),
             f"{hit.score:.3f}",
+            str(hit.band),
             Text(image.caption),
             Text(image.original_name),
             str(image.uuid),
         )
     return table
+
+
+def nothing(page: Page) -> str:
+    if page.number > 1:
+        return "Nothing is left on this page."
+    return "No image was found. With --band unlikely, those that are hardly like it come too."
+
+
+def why_line(why: Explanation) -> str:
+    terms = [f"{one.term} {one.share:+.3f}" for one in why.terms]
+    legs = [f"{one.leg} rank {one.rank or '-'} {one.share:+.4f}" for one in why.legs]
+    return f"{why.hit.rank}: {'; '.join([*terms, *legs, *why.conditions])}"
+
+
+def totals_line(found: Totals) -> str:
+    bands = ", ".join(f"{count:,} {band}" for band, count in found.by_band.items())
+    return f"{'More than ' if found.is_capped else ''}{found.total:,} hits; {bands}."
+
+
+def how_line(page: Page) -> str:
+    ways = []
+    for leg in page.legs:
+        plan = leg.plan
+        quality = "exact" if plan.exact else f"recall {plan.recall or 0:.3f}"
+        ways.append(f"{leg.leg} by {plan.route} ({plan.reason or quality})")
+    more = f"; --page {page.number + 1} has more" if page.has_more else ""
+    return f"{len(page.hits)} hits in {page.took_ms:.0f} ms: {', '.join(ways)}{more}."
