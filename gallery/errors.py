@@ -17,3 +17,11 @@ class QueryInvalid(GalleryError):
 
 class SearchUnavailable(GalleryError):
     """Search cannot answer now: no encoder or no active space."""
+
+
+class SearchExpired(GalleryError):
+    """A ranking is no longer kept, or it is another viewer's."""
+
+
+class NameTaken(GalleryError):
+    """Its owner has a saved search of that name."""

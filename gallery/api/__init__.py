@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gallery.api import images, searches
+from gallery.api import images, saved, searches
 from gallery.api.auth import WRITERS
 from gallery.api.errors import JsonAPI
 
@@ -15,3 +15,4 @@ api = JsonAPI(
 )
 api.add_router("", images.router)
 api.add_router("", searches.router)
+api.add_router("", saved.router)

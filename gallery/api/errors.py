@@ -25,7 +25,13 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.operation import Operation
 
-from gallery.errors import ImageRefused, QueryInvalid, SearchUnavailable
+from gallery.errors import (
+    ImageRefused,
+    NameTaken,
+    QueryInvalid,
+    SearchExpired,
+    SearchUnavailable,
+)
 from gallery.models import Image
 
 log = logging.getLogger(__name__)
@@ -37,6 +43,8 @@ NO_SUCH_IMAGE = "There is no such image here, or you may not see it."
 STATUS_BY_ERROR: dict[type[Exception], int] = {
     QueryInvalid: 400,
     ImageRefused: 422,
+    NameTaken: 409,
+    SearchExpired: 410,
     SearchUnavailable: 503,
 }
 SENTENCE_BY_ERROR: dict[type[Exception], tuple[int, str]] = {

@@ -17,7 +17,7 @@ from gallery.api.auth import READERS, writer
 from gallery.api.fields import AlbumName, Caption, Metadata, MetadataText, TagNames
 from gallery.api.limits import at_most
 from gallery.api.schemas import ImageList, ImageRecord, Problem, Refused, Stored
-from gallery.api.searches import FilterFields
+from gallery.api.searches import FilterFields, filter_of
 from gallery.changes import change_record
 from gallery.errors import ImageRefused
 from gallery.ingest import NewImage, add_image
@@ -109,7 +109,8 @@ def _add(request: HttpRequest, file: UploadedFile, record: NewRecord) -> Stored 
 @router.get("/images", auth=READERS, response={200: ImageList, **READING})
 def list_images(request: HttpRequest, fields: Query[ListFields]) -> ImageList:
     """List images, newest first."""
-    images = filters.apply(fields.as_filter(), _visible(request))
+    wanted = filter_of(request.GET, extra=("k", "after"))
+    images = filters.apply(wanted, _visible(request), request.user)
     page, following = paging.page(images, k=fields.k, after=fields.after)
     return ImageList(images=[ImageRecord.of(image, request.user) for image in page], next=following)
 

@@ -10,9 +10,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.urls import reverse
 from ninja import Schema
 
-from gallery import spaces
 from gallery.models import Image, State, Visibility
-from gallery.query import Hit, Page
 
 
 class Problem(Schema):
@@ -95,7 +93,11 @@ class ImageRecord(Schema):
             id=image.uuid,
             file_name=image.original_name,
             owner=image.owner.get_username() if viewer.is_authenticated else None,
-            captions=[CaptionRecord(text=c.text, source=c.source) for c in image.captions.all()],
+            captions=[
+                CaptionRecord(text=c.text, source=c.source)
+                for c in image.captions.all()
+                if c.source  # "" is the image's own, above
+            ],
             tags=tag_names(image),
             album=image.album.name if image.album else None,
             colours=[Colour(**colour) for colour in image.colours],
@@ -120,64 +122,6 @@ class ImageList(Schema):
 
     images: list[ImageRecord]
     next: str | None
-
-
-class HitRecord(Schema):
-    id: uuid.UUID
-    score: float
-    rank: int
-    caption: str
-    tags: list[str]
-    url: str
-    thumbnail_url: str
-
-    @classmethod
-    def of(cls, hit: Hit) -> HitRecord:
-        return cls(
-            id=hit.image.uuid,
-            score=hit.score,
-            rank=hit.rank,
-            caption=hit.image.caption,
-            tags=tag_names(hit.image),
-            url=hit.image.get_absolute_url(),
-            thumbnail_url=thumbnail_url(hit.image),
-        )
-
-
-class StepRecord(Schema):
-    name: str
-    milliseconds: float
-
-
-class PlanRecord(Schema):
-    """How the answer was found."""
-
-    route: str
-    exact: bool
-    candidates: int
-    steps: list[StepRecord]
-
-
-class SearchAnswer(Schema):
-    """Hits, best first, and how they were found."""
-
-    hits: list[HitRecord]
-    plan: PlanRecord
-    took_ms: float
-    encoder: str
-    unknown_words: list[str]
-    notice: str
-
-    @classmethod
-    def of(cls, page: Page) -> SearchAnswer:
-        return cls(
-            hits=[HitRecord.of(hit) for hit in page.hits],
-            plan=PlanRecord.from_orm(page.plan),
-            took_ms=page.took_ms,
-            encoder=page.encoder,
-            unknown_words=list(page.unknown_words),
-            notice=spaces.notice(),
-        )
 
 
 def tag_names(image: Image) -> list[str]:

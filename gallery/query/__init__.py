@@ -43,6 +43,7 @@ from gallery.query.terms import (
 
 __all__ = [
     "EVERYTHING",
+    "MAX_EXAMPLES",
     "MAX_K",
     "MAX_TEXT",
     "Aggregate",
@@ -83,6 +84,7 @@ MAX_EXAMPLES = 100
 class Query:
     """One search: what it should look like, what must hold, in which order.
 
+    The images that it names, as terms or examples, are not among its hits: they are no news.
     Raise QueryInvalid when it cannot be answered as it stands.
     """
 
@@ -97,7 +99,8 @@ class Query:
     order: Order = Order.RELEVANCE
     diversity: float = 0.0  # 0: by score alone; 1: as unlike one another as can be
     least_band: Band = Band.MAYBE  # hits below it are left out
-    min_score: float | None = None  # the same by a plain score of the image leg
+    # And those below a plain cosine of the image leg. For it alone, least_band is UNLIKELY.
+    min_score: float | None = None
     k: int = 24  # hits a page
 
     def __post_init__(self) -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Hit:
     """An image with its score and rank (first is 1), ready to show.
 
-    The score is the cosine similarity in semantic mode, the sum of 1 / (60 + rank) over the legs
-    in hybrid mode, and the rank of Postgres' full text in keyword mode.
+    The score is the cosine similarity in semantic mode (by aggregate max: to the nearest term,
+    times its share of the heaviest weight), the rank of Postgres' full text in keyword mode, and
+    wherever rankings are fused the sum of weight / (60 + rank) over them.
     """
 
     image: Image

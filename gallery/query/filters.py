@@ -1,43 +1,73 @@
 """Filters: conditions on the record, combined with AND, OR and NOT to any sensible depth.
 
 A filter is a tree of immutable values. It is compiled to one queryset; nothing a person writes
-ever becomes a field name or SQL.
+ever becomes a field name or SQL. A tree that is too deep or too large cannot be made, so nothing
+that walks one can run out of stack.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import date
-from enum import StrEnum
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from django.db.models import Q
 
 from gallery.errors import QueryInvalid
-from gallery.models import Image, ImageQuerySet, Visibility
+from gallery.models import ImageQuerySet, Visibility
+from gallery.query.fields import field_of
+from gallery.query.operators import Operator
+
+if TYPE_CHECKING:
+    from gallery.query.lookups import Viewer
+
+__all__ = [
+    "EVERYTHING",
+    "MAX_CONDITIONS",
+    "MAX_DEPTH",
+    "And",
+    "Condition",
+    "Filter",
+    "Not",
+    "Operator",
+    "Or",
+    "all_of",
+    "any_of",
+    "apply",
+    "conditions",
+    "simplified",
+]
 
 MAX_TAGS = 10
-
-
-class Operator(StrEnum):
-    IS = "="
-    IS_NOT = "!="
-    LESS = "<"
-    AT_MOST = "<="
-    MORE = ">"
-    AT_LEAST = ">="
-    IN = "in"
-    EXISTS = "exists"
-    CONTAINS = "~"
+MAX_DEPTH = 20
+MAX_CONDITIONS = 200
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One field compared with one value, such as taken >= 2024-01-01."""
+    """One field compared with one value, such as taken >= 2024-01-01.
+
+    The field is one of `fields.FIELDS`, or "meta." with a path of keys. The value is read by it:
+    "2024" becomes the days of that year. Raise QueryInvalid, naming the field, for what is wrong.
+    """
 
     field: str
     operator: Operator
-    value: object
+    value: object = True
+
+    @property
+    def depth(self) -> int:
+        return 0
+
+    @property
+    def size(self) -> int:
+        return len(self.value) if isinstance(self.value, tuple) else 1
+
+    def __post_init__(self) -> None:
+        known = field_of(self.field)
+        object.__setattr__(self, "field", known.name)
+        object.__setattr__(self, "value", known.value(self.operator, self.value))
 
 
 @dataclass(frozen=True)
@@ -45,23 +75,82 @@ class And:
     """All parts hold; without parts everything passes."""
 
     parts: tuple[Filter, ...] = ()
+    depth: int = field(init=False, compare=False, repr=False)
+    size: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _measure(self, self.parts)
 
 
 @dataclass(frozen=True)
 class Or:
-    """At least one part holds."""
+    """At least one part holds. There must be one."""
 
     parts: tuple[Filter, ...]
+    depth: int = field(init=False, compare=False, repr=False)
+    size: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise QueryInvalid("OR needs a condition: of none, none can hold.")
+        _measure(self, self.parts)
 
 
 @dataclass(frozen=True)
 class Not:
+    """The part does not hold: exactly the images that it leaves out."""
+
     part: Filter
+    depth: int = field(init=False, compare=False, repr=False)
+    size: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _measure(self, (self.part,))
 
 
 Filter = Condition | And | Or | Not
 
+
+def _measure(node: And | Or | Not, parts: tuple[Filter, ...]) -> None:
+    depth = 1 + max((part.depth for part in parts), default=0)
+    size = sum(part.size for part in parts)
+    if depth > MAX_DEPTH:
+        raise QueryInvalid(f"A filter is nested at most {MAX_DEPTH} levels deep.")
+    if size > MAX_CONDITIONS:
+        raise QueryInvalid(
+            f"A filter has at most {MAX_CONDITIONS} conditions; each value of a list counts."
+        )
+    object.__setattr__(node, "depth", depth)
+    object.__setattr__(node, "size", size)
+
+
 EVERYTHING = And()
+
+
+def all_of(parts: Iterable[Filter]) -> Filter:
+    """Return the filter that all parts must pass; the parts of an And among them are its own."""
+    flat = [one for part in parts for one in (part.parts if isinstance(part, And) else (part,))]
+    return flat[0] if len(flat) == 1 else And(tuple(flat))
+
+
+def any_of(parts: Iterable[Filter]) -> Filter:
+    """Return the filter that one of the parts must pass."""
+    given = tuple(parts)
+    return given[0] if len(given) == 1 else Or(given)
+
+
+def simplified(filter_: Filter) -> Filter:
+    """Return the same filter without an And or Or of a single part, as the language writes it."""
+    match filter_:
+        case And((part,)) | Or((part,)):
+            return simplified(part)
+        case And(parts):
+            return And(tuple(map(simplified, parts)))
+        case Or(parts):
+            return Or(tuple(map(simplified, parts)))
+        case Not(part):
+            return Not(simplified(part))
+    return filter_
 
 
 def conditions(
@@ -88,38 +177,29 @@ def conditions(
         parts.append(Condition("taken", Operator.AT_MOST, taken_before))
     if visibility:
         parts.append(Condition("visibility", Operator.IS, visibility))
-    return And(tuple(parts))
+    return all_of(parts)
 
 
-def apply(filter_: Filter, images: ImageQuerySet) -> ImageQuerySet:
-    """Keep the images that pass. Raise QueryInvalid, naming the field, where one is wrong."""
-    return images.filter(_as_q(filter_))
+def apply(filter_: Filter, images: ImageQuerySet, viewer: Viewer = None) -> ImageQuerySet:
+    """Keep the images that pass; none comes out twice, and the rest of the queryset stays.
+
+    Some fields tell what not everybody may know: `owner` needs a viewer who is logged in, `near`
+    finds only the viewer's own images, or all for a superuser. Raise QueryInvalid where the
+    viewer may not ask. What the viewer may see is not decided here: pass visible images.
+    """
+    return images if filter_ == EVERYTHING else images.filter(_as_q(filter_, viewer))
 
 
-def _as_q(filter_: Filter) -> Q:
+def _as_q(filter_: Filter, viewer: Viewer) -> Q:
     match filter_:
+        case And(parts) if not parts:
+            return ~Q(pk__in=())  # Django drops an empty Q, and reads NOT of nothing as nothing
         case And(parts):
-            return Q(*map(_as_q, parts))
+            return Q(*(_as_q(part, viewer) for part in parts))
         case Or(parts):
-            return Q(*map(_as_q, parts), _connector=Q.OR)
+            return Q(*(_as_q(part, viewer) for part in parts), _connector=Q.OR)
         case Not(part):
-            return ~_as_q(part)
+            return ~_as_q(part, viewer)
         case Condition():
-            return _condition(filter_)
+            return field_of(filter_.field).q(filter_.operator, filter_.value, viewer)
     assert_never(filter_)
-
-
-def _condition(condition: Condition) -> Q:
-    match condition:
-        case Condition("tag", Operator.IS, str(name)):
-            tagged = Image.tags.through.objects.filter(tag__name=name.strip().lower())
-            return Q(pk__in=tagged.values("image_id"))
-        case Condition("album", Operator.IS, str(name)):
-            return Q(album__name=name)
-        case Condition("taken", Operator.AT_LEAST, date() as day):
-            return Q(taken_at__date__gte=day)
-        case Condition("taken", Operator.AT_MOST, date() as day):
-            return Q(taken_at__date__lte=day)
-        case Condition("visibility", Operator.IS, str(name)):
-            return Q(visibility=name)
-    raise QueryInvalid(f"There is no filter {condition.field} {condition.operator}.")

@@ -1,142 +1,145 @@
-"""The way of a search: terms become one vector, the filter a queryset, neighbours become hits."""
+"""The way of a search: terms become vectors, the filter a queryset, neighbours hits in bands.
+
+A search has an id. Its ranking is kept for a while, so that its pages hold still while images come
+and go; it is as long as it has to be for the page that is asked for.
+"""
 
 from __future__ import annotations
 
 import time
-from functools import lru_cache
-from typing import TYPE_CHECKING, assert_never
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from uuid import UUID
 
-import numpy as np
-
-from embeddings.encoders import registry
-from embeddings.errors import EmbeddingsError, VectorInvalid
-from embeddings.models import Space
-from embeddings.nearest import nearest
-from embeddings.streams import read_vectors
-from embeddings.vectors import Neighbours, Vector, normalise
+from embeddings.errors import EmbeddingsError
 from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
-from gallery.models import Image, ImageEmbedding, State
-from gallery.query import (
-    Band,
-    Hit,
-    ImageTerm,
-    Leg,
-    LegPlan,
-    Page,
-    PixelsTerm,
-    Query,
-    Term,
-    TextTerm,
-    filters,
-)
+from gallery.facets import count
+from gallery.models import Image
+from gallery.query import Explanation, Facet, Page, Query, Totals
+from gallery.search import explanations, rankings, reading, searches
+from gallery.search.preparation import prepare
+from gallery.search.searches import KeptSearch
+from gallery.search.vectors import text_vector
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from gallery.models import ImageQuerySet
+    from gallery.search.rankings import Ranking
+
+__all__ = ["explain", "facets", "search", "text_vector", "totals", "turn"]
 
 
 def search(query: Query, viewer: AbstractBaseUser | AnonymousUser) -> Page:
-    """Answer a query with what the viewer may see.
+    """Answer a query with what the viewer may see: the first page of its ranking.
 
     Raise QueryInvalid when the query cannot be answered as it stands, SearchUnavailable when the
     server cannot answer any.
     """
     started = time.perf_counter()
-    space = spaces.active()
-    if space is None:
-        raise SearchUnavailable("Search is not available yet: no encoder has been chosen.")
+    with _unavailable():
+        space = spaces.active()
+        prepared = prepare(query, viewer, space)
+        sources = searches.sources_of(prepared, viewer, space)
+        head, found = rankings.make_first(prepared, sources)
+    limits = {key: some for leg in found for key, some in leg.limits.items()}
+    kept = KeptSearch(
+        viewer=searches.viewer_key(viewer),
+        query=replace(prepared, limits=limits),
+        plans=tuple(leg.as_plan for leg in found),
+        head=head,
+    )
+    return _page(kept, head, viewer, 1, started, search_id=searches.keep(kept))
+
+
+def turn(search_id: str, viewer: AbstractBaseUser | AnonymousUser, *, number: int) -> Page:
+    """Return a page, the first is 1, of the ranking that a search began.
+
+    Images deleted or hidden since leave gaps; ranks and pages hold still. Raise SearchExpired when
+    the search is no longer kept, or is another viewer's, QueryInvalid for a page past the last.
+    """
+    started = time.perf_counter()
+    kept = searches.open_search(search_id, viewer)
+    if number < 1:
+        raise QueryInvalid("Pages are numbered from 1.")
+    ranking = kept.head
+    if len(ranking) <= number * kept.query.k:
+        with _unavailable():
+            ranking = searches.whole_ranking(search_id, kept, viewer)
+    last = max(1, -(-len(ranking) // kept.query.k))
+    if number > last:
+        raise QueryInvalid(f"The last page of this search is {last}.")
+    return _page(kept, ranking, viewer, number, started, search_id=search_id)
+
+
+def totals(search_id: str, viewer: AbstractBaseUser | AnonymousUser) -> Totals:
+    """Count the hits of a search, and those that its bands leave out. Raise SearchExpired."""
+    kept = searches.open_search(search_id, viewer)
+    with _unavailable():
+        return searches.totals_of(search_id, kept, viewer)
+
+
+def facets(
+    search_id: str, viewer: AbstractBaseUser | AnonymousUser, fields: tuple[str, ...]
+) -> tuple[Facet, ...]:
+    """Count the values of some fields among the hits of a search.
+
+    Raise SearchExpired, and QueryInvalid for a field that has no facet.
+    """
+    kept = searches.open_search(search_id, viewer)
+    with _unavailable():
+        ranking = searches.whole_ranking(search_id, kept, viewer)
+    return tuple(count(Image.objects.all(), field, viewer, ids=ranking.ids) for field in fields)
+
+
+def explain(
+    search_id: str, viewer: AbstractBaseUser | AnonymousUser, image_uuid: UUID
+) -> Explanation:
+    """Say why an image is among the hits of a search.
+
+    Raise SearchExpired, Image.DoesNotExist for an image that is gone or hidden, QueryInvalid for
+    one that is no hit.
+    """
+    kept = searches.open_search(search_id, viewer)
+    image = Image.objects.visible_to(viewer).defer("full_text").get(uuid=image_uuid)
+    with _unavailable():
+        ranking = kept.head
+        if image.pk not in ranking.ids:
+            ranking = searches.whole_ranking(search_id, kept, viewer)
+        return explanations.explain(
+            kept, ranking, image, searches.sources_again(kept.query, viewer)
+        )
+
+
+def _page(
+    kept: KeptSearch,
+    ranking: Ranking,
+    viewer: AbstractBaseUser | AnonymousUser,
+    number: int,
+    started: float,
+    *,
+    search_id: str,
+) -> Page:
+    k = kept.query.k
+    first = (number - 1) * k
+    hits = reading.hits(ranking.taken(slice(first, first + k)), viewer, first=first + 1)
+    return Page(
+        hits=hits,
+        legs=kept.plans,
+        took_ms=(time.perf_counter() - started) * 1000,
+        encoder=kept.query.encoder,
+        unknown_words=kept.query.unknown_words,
+        search_id=search_id,
+        number=number,
+        has_more=len(ranking) > first + k or (ranking is kept.head and not ranking.is_complete),
+    )
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
     try:
-        found, allowed, unknown = _found(query, viewer, space)
+        yield
     except EmbeddingsError as error:
         raise SearchUnavailable(f"Search is not available: {error}") from error
-    return Page(
-        hits=hits(found, allowed),
-        legs=(LegPlan(Leg.IMAGE, 1.0, found.plan),),
-        took_ms=(time.perf_counter() - started) * 1000,
-        encoder=space.title,
-        unknown_words=unknown,
-    )
-
-
-def _found(
-    query: Query, viewer: AbstractBaseUser | AnonymousUser, space: Space
-) -> tuple[Neighbours, ImageQuerySet, tuple[str, ...]]:
-    visible = Image.objects.visible_to(viewer)
-    vector = vector_of(query.terms, space, visible)
-    shown = [term.uuid for term in query.terms if isinstance(term, ImageTerm)]
-    # An image is its own nearest neighbour, and no news to whoever asked for others like it.
-    allowed = filters.apply(query.filter, visible).exclude(uuid__in=shown)
-    found = nearest(ImageEmbedding, space, vector, k=query.k, within=allowed)
-    return found, allowed, unknown_words(query.terms, space)
-
-
-def vector_of(terms: tuple[Term, ...], space: Space, visible: ImageQuerySet) -> Vector:
-    """Return the weighted sum of the terms' vectors, (dimensions,), of unit length."""
-    vectors = np.stack([_vector_of_term(term, space, visible) for term in terms])
-    weights = np.array([term.weight for term in terms], dtype=np.float32)
-    try:
-        return normalise(weights @ vectors)
-    except VectorInvalid as error:
-        raise QueryInvalid("The terms cancel each other out: nothing is left to look for.") from (
-            error
-        )
-
-
-def unknown_words(terms: tuple[Term, ...], space: Space) -> tuple[str, ...]:
-    """Return the words of the text terms that the encoder never learned."""
-    texts = [term.text for term in terms if isinstance(term, TextTerm)]
-    return registry.load(space).unknown_words(" ".join(texts)) if texts else ()
-
-
-def hits(found: Neighbours, allowed: ImageQuerySet) -> tuple[Hit, ...]:
-    """Read the images of neighbours, once more under the viewer's rights and the filter."""
-    image_by_id = (
-        allowed.filter(pk__in=found.ids.tolist())
-        .select_related("album")
-        .prefetch_related("tags")
-        .distinct()
-        .in_bulk()
-    )
-    there = [
-        (image_by_id[image_id], score)
-        for image_id, score in zip(found.ids.tolist(), found.scores.tolist(), strict=True)
-        if image_id in image_by_id  # else deleted a moment ago
-    ]
-    return tuple(
-        Hit(image, score, rank, Band.LIKELY) for rank, (image, score) in enumerate(there, start=1)
-    )
-
-
-def _vector_of_term(term: Term, space: Space, visible: ImageQuerySet) -> Vector:
-    if isinstance(term, ImageTerm):
-        return _stored_vector(term, space, visible)
-    if isinstance(term, TextTerm):
-        return text_vector(space, " ".join(term.text.split()))
-    if isinstance(term, PixelsTerm):
-        vector: Vector = registry.load(space).encode_images([term.pixels])[0]
-        return vector
-    assert_never(term)
-
-
-def _stored_vector(term: ImageTerm, space: Space, visible: ImageQuerySet) -> Vector:
-    image = visible.filter(uuid=term.uuid).only("pk", "state").first()
-    if image is None:
-        raise QueryInvalid("There is no such image to compare with, or you may not see it.")
-    _, vectors = read_vectors(ImageEmbedding, space, only=np.array([image.pk], dtype=np.int64))
-    if not len(vectors):
-        raise QueryInvalid(
-            "This image could not be embedded, so nothing can be compared with it."
-            if image.state == State.FAILED
-            else "This image is still being embedded; try again in a moment."
-        )
-    vector: Vector = vectors[0]
-    return vector
-
-
-@lru_cache(maxsize=4096)
-def text_vector(space: Space, text: str) -> Vector:
-    """Return the vector of a text; people ask the same things again and again."""
-    vector: Vector = registry.load(space).encode_texts([text])[0]
-    return vector

@@ -8,7 +8,19 @@ import pytest
 from django.conf import settings
 
 from gallery.api import api
-from gallery.api.schemas import HitRecord, ImageRecord, PlanRecord, SearchAnswer, Stored
+from gallery.api.answers import (
+    ExplanationRecord,
+    FacetCountRecord,
+    FacetRecord,
+    HitRecord,
+    LegShareRecord,
+    PlanRecord,
+    SavedSearchRecord,
+    SearchAnswer,
+    TermShareRecord,
+    TotalsRecord,
+)
+from gallery.api.schemas import ImageRecord, Stored
 
 DOCUMENT = (Path(settings.BASE_DIR) / "docs" / "api.md").read_text()
 PATHS = api.get_openapi_schema()["paths"]
@@ -38,13 +50,19 @@ def test_every_field_that_is_sent_is_explained(address):
         assert name in DOCUMENT
 
 
-@pytest.mark.parametrize("schema", [Stored, ImageRecord, HitRecord, PlanRecord, SearchAnswer])
+ANSWERS = (
+    *(Stored, ImageRecord, HitRecord, PlanRecord, SearchAnswer, TotalsRecord, FacetRecord),
+    *(FacetCountRecord, ExplanationRecord, TermShareRecord, LegShareRecord, SavedSearchRecord),
+)
+
+
+@pytest.mark.parametrize("schema", ANSWERS)
 def test_every_field_that_is_answered_is_explained(schema):
     for name in schema.model_fields:
         assert name in DOCUMENT
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 422, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 413, 422, 503])
 def test_every_status_is_explained(status):
     assert f"| {status} |" in DOCUMENT
 

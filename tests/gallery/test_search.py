@@ -13,7 +13,7 @@ from embeddings.models import Space
 from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.models import Album, Image, ImageEmbedding, State, Tag, Visibility
-from gallery.query import ImageTerm, PixelsTerm, Query, TextTerm, conditions
+from gallery.query import ImageTerm, Leg, PixelsTerm, Query, TextTerm, conditions
 from gallery.search import search, text_vector
 from tests.rows import make_images, make_user, make_vectors, store
 
@@ -156,6 +156,13 @@ SENSELESS = {
     "a text of a megabyte": lambda: Query(terms=(TextTerm("x" * 1_000_000),)),
     "a NUL": lambda: Query(terms=(TextTerm("a\x00b"),)),
     "a weight that is no number": lambda: Query(terms=(TextTerm("a", weight=float("nan")),)),
+    "a weight of nought": lambda: Query(terms=(TextTerm("a", weight=0.0),)),
+    "a weight without end": lambda: Query(terms=(TextTerm("a", weight=float("inf")),)),
+    "a leg's weight that is no number": lambda: Query(
+        terms=BOAT.terms, legs=((Leg.IMAGE, float("nan")),)
+    ),
+    "a diversity that is no number": lambda: Query(terms=BOAT.terms, diversity=float("nan")),
+    "a least score beyond cosines": lambda: Query(terms=BOAT.terms, min_score=1.5),
     "an unknown visibility": lambda: conditions(visibility="friends"),
     "dates in the wrong order": lambda: conditions(
         taken_after=datetime.date(2026, 2, 1), taken_before=datetime.date(2026, 1, 1)

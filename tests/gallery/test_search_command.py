@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 from django.core.management import CommandError, call_command
+from PIL import Image as PillowImage
 
 from gallery import pipeline, spaces
 from tests.gallery.uploads import picture, stored
@@ -26,7 +27,8 @@ def images():
 
 def run(*arguments):
     printed = io.StringIO()
-    call_command("search", *arguments, stdout=printed)
+    # Noise is unlike any words: without the last option hardly an image would come.
+    call_command("search", *arguments, "--band", "unlikely", stdout=printed)
     return printed.getvalue()
 
 
@@ -48,9 +50,10 @@ def test_it_prints_a_table(images, monkeypatch):
 def test_json_is_what_the_api_answers(images, client):
     make_user("bob")
     printed = json.loads(run("two boats", "-k", "2", "--as", "bob", "--json"))
-    answer = client.get("/api/v1/search", {"q": "two boats", "k": 2}).json()
+    query = {"q": "two boats", "k": 2, "band": "unlikely"}
+    answer = client.get("/api/v1/search", query).json()
     for each in (printed, answer):
-        del each["took_ms"], each["plan"]["steps"]
+        del each["took_ms"], each["plans"][0]["steps"], each["search_id"]
     assert printed == answer
 
 
@@ -85,7 +88,12 @@ def test_no_hits_are_told(images):
     ("arguments", "sentence"),
     [
         ([], "Say what to look for"),
-        ([" "], "is empty"),
+        ([" "], "Say what to look for"),
+        (["boat", "--filter", "tga:sea"], "tga"),
+        (["boat", "--order", "password"], "“order” must be one of"),
+        (["boat", "--page", "9"], "The last page of this search is 1."),
+        (["boat", "--saved", "Boats"], "You have no saved search called “Boats”."),
+        (["boat", "--contact-sheet", "/nowhere/x.png"], "cannot be written: No such file"),
         (["boat", "-k", "0"], "k must be from 1"),
         (["boat", "--as", "nobody"], "There is no active user nobody."),
         (["--image", "/nowhere.png"], "/nowhere.png cannot be read: No such file or directory."),
@@ -101,3 +109,57 @@ def test_what_goes_wrong_is_told_in_a_sentence(images, arguments, sentence):
 def test_a_gallery_without_a_superuser_says_what_to_do(db):
     with pytest.raises(CommandError, match="There is no superuser yet"):
         run("boat")
+
+
+def test_a_later_page_goes_on_where_the_first_ended(images):
+    first, second = hits("boat", "-k", "3"), hits("boat", "-k", "3", "--page", "2")
+    assert [hit["rank"] for hit in first + second] == [1, 2, 3, 4]
+    assert len({hit["id"] for hit in first + second}) == 4
+
+
+def test_it_carries_the_whole_query(images):
+    found = hits(
+        *("boat", "sea", "--weight", "1", "--weight", "0.5", "--without", "people"),
+        *("--filter", "tag in (tag0, tag2)", "--order=-name", "--diversity", "0.5"),
+        *("--bad", str(images[1].uuid), "--aggregate", "mean"),
+    )
+    assert [hit["caption"] for hit in found] == ["Boat 2", "Boat 0"]
+
+
+def test_words_of_the_caption_are_found_by_keyword(images):
+    assert [hit["caption"] for hit in hits("hidden", "--mode", "keyword")] == ["Hidden [bold]"]
+
+
+def test_totals_facets_and_reasons_are_printed(images, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    printed = run("boat", "--totals", "--facet", "tag", "--why")
+    assert "4 hits;" in printed
+    assert "tag: tag0 1, tag1 1, tag2 1" in printed
+    assert "1: boat +" in printed
+    answer = json.loads(run("boat", "--totals", "--facet", "tag", "--why", "--json"))
+    assert answer["totals"]["total"] == 4
+    assert answer["facets"][0]["field"] == "tag"
+    assert len(answer["why"]) == 4
+
+
+def test_a_search_is_saved_and_asked_again(images):
+    first = hits("boat", "--tag", "tag1", "--save", "Boats")
+    assert hits("--saved", "Boats") == first
+    with pytest.raises(CommandError, match="already have a saved search"):
+        run("boat", "--save", "Boats")
+
+
+def test_a_contact_sheet_shows_the_hits(images, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    run("boat", "--contact-sheet", str(sheet))
+    with PillowImage.open(sheet) as picture_:
+        assert picture_.format == "PNG"
+        assert picture_.width > 4 * 256
+        # The second cell's middle is not paper: a thumbnail is there.
+        assert picture_.convert("RGB").getpixel((16 + 272 + 128, 50 + 128)) != (255, 255, 255)
+
+
+def test_a_contact_sheet_says_what_it_can_when_files_are_lost(images, tmp_path):
+    images[0].thumbnail_small.delete(save=False)
+    run("boat", "--contact-sheet", str(tmp_path / "sheet.png"))
+    assert (tmp_path / "sheet.png").stat().st_size > 1000

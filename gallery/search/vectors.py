@@ -1,0 +1,206 @@
+"""Terms become vectors: words by the encoder, images from the library, examples by Rocchio."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple, assert_never
+
+import numpy as np
+
+from embeddings.encoders import registry
+from embeddings.models import Space
+from embeddings.streams import read_vectors
+from embeddings.vectors import Ids, Vector, Vectors, normalise
+from gallery.errors import QueryInvalid
+from gallery.models import Image, ImageEmbedding, ImageQuerySet, State
+from gallery.query import Aggregate, ImageTerm, PixelsTerm, Query, Term, TextTerm
+from gallery.search import kept
+from gallery.search.prepared import Direction, Part, name_of
+
+# Rocchio's feedback (J. J. Rocchio in G. Salton, The SMART Retrieval System, 1971), with the
+# weights of Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008, 9.1.1.
+QUERY_WEIGHT, GOOD_WEIGHT, BAD_WEIGHT = 1.0, 0.75, 0.15
+
+KEEP_SECONDS = 24 * 3600
+LEAST_LENGTH = 1e-3  # of a sum beside its weights: below it only rounding is left
+
+
+class EncodedText(NamedTuple):
+    vector: Vector
+    unknown_words: tuple[str, ...]  # that the encoder never learned
+
+
+class Encoded(NamedTuple):
+    """An EncodedText as Redis keeps it."""
+
+    vector: bytes  # float32
+    unknown_words: tuple[str, ...]
+
+
+class Named(NamedTuple):
+    """The images of the library that a query names."""
+
+    ids: Ids
+    vector_by_uuid: dict[uuid.UUID, Vector]
+
+
+def directions_of(query: Query, space: Space, named: Named) -> tuple[Direction, ...]:
+    """Return the query vectors: one for the mean, else one for each term that is wanted.
+
+    What is not wanted is taken from each of them, and the examples refine each.
+    Raise QueryInvalid when nothing is left of one.
+    """
+    parts = [
+        Part(name_of(term), term.weight, term.weight, vector_of(term, space, named))
+        for term in query.terms
+    ]
+    examples = _examples(query, named)
+    wanted = [part for part in parts if part.weight > 0]
+    if query.aggregate == Aggregate.MEAN or len(wanted) < 2:
+        return (_direction(parts, examples, 1.0),)
+    unwanted = [part for part in parts if part.weight < 0]
+    heaviest = max(part.weight for part in wanted)
+    return tuple(
+        # The heaviest counts in full, so that no score is more than a cosine.
+        _direction([part, *unwanted], examples, part.weight / heaviest)
+        for part in wanted
+    )
+
+
+def vector_of(term: Term, space: Space, named: Named) -> Vector:
+    """Return a term's vector, (d,)."""
+    if isinstance(term, ImageTerm):
+        return named.vector_by_uuid[term.uuid]
+    if isinstance(term, TextTerm):
+        return text_vector(space, term.text)
+    if isinstance(term, PixelsTerm):
+        vector: Vector = registry.load(space).encode_images([term.pixels])[0]
+        return vector
+    assert_never(term)
+
+
+def named_images(query: Query, space: Space, visible: ImageQuerySet) -> Named:
+    """Read the images that the query names, with their vectors.
+
+    Raise QueryInvalid when one is missing or hidden (the viewer cannot tell which), or has no
+    vector.
+    """
+    uuids = [term.uuid for term in query.terms if isinstance(term, ImageTerm)]
+    wanted = {*uuids, *query.good, *query.bad}
+    if not wanted:
+        return Named(np.empty(0, np.int64), {})
+    images = list(visible.filter(uuid__in=wanted).only("pk", "uuid", "state"))
+    if len(images) < len(wanted):
+        raise QueryInvalid("There is no such image to compare with, or you may not see it.")
+    ids = np.array([image.pk for image in images], dtype=np.int64)
+    found, vectors = read_vectors(ImageEmbedding, space, only=ids)
+    vector_by_id = dict(zip(found.tolist(), vectors, strict=True))
+    _check_embedded(image for image in images if image.pk not in vector_by_id)
+    return Named(ids, {image.uuid: vector_by_id[image.pk] for image in images})
+
+
+def text_vector(space: Space, text: str) -> Vector:
+    """Return the vector of a text, (d,); people ask the same things again and again."""
+    return _encoded(space, _normalised(text)).vector
+
+
+def unknown_words(terms: Iterable[Term], space: Space) -> tuple[str, ...]:
+    """Return the words of the text terms that the encoder never learned, each once."""
+    words = [
+        word
+        for term in terms
+        if isinstance(term, TextTerm)
+        for word in _encoded(space, _normalised(term.text)).unknown_words
+    ]
+    return tuple(dict.fromkeys(words))
+
+
+def _check_embedded(without_vector: Iterable[Image]) -> None:
+    for image in without_vector:
+        raise QueryInvalid(
+            "This image could not be embedded, so nothing can be compared with it."
+            if image.state == State.FAILED
+            else "This image is still being embedded; try again in a moment."
+        )
+
+
+def _examples(query: Query, named: Named) -> list[Part]:
+    """Return the centroids of the good and of the bad examples, as terms."""
+    return [
+        part
+        for name, uuids, weight in (
+            ("good examples", query.good, GOOD_WEIGHT),
+            ("bad examples", query.bad, -BAD_WEIGHT),
+        )
+        if uuids
+        for part in _centroid(name, np.stack([named.vector_by_uuid[u] for u in uuids]), weight)
+    ]
+
+
+def _centroid(name: str, vectors: Vectors, weight: float) -> list[Part]:
+    centroid = vectors.mean(axis=0)
+    length = float(np.linalg.norm(centroid))
+    if length < 1e-6:  # examples that lie opposite one another say nothing
+        return []
+    return [Part(name, weight, weight * length, np.asarray(centroid / length, np.float32))]
+
+
+def _direction(terms: Sequence[Part], examples: Sequence[Part], weight: float) -> Direction:
+    asked = _scaled(terms, QUERY_WEIGHT) if terms else []
+    parts = _scaled([*asked, *examples], 1.0)
+    return Direction(normalise(_sum(parts)), weight, tuple(parts))
+
+
+def _scaled(parts: Sequence[Part], length: float) -> list[Part]:
+    """Return the parts with shares such that their sum has a length. Raise QueryInvalid."""
+    now = float(np.linalg.norm(_sum(parts))) if parts else 0.0
+    if now <= LEAST_LENGTH * sum(abs(part.share) for part in parts):
+        raise QueryInvalid("The terms cancel each other out: nothing is left to look for.")
+    return [replace(part, share=part.share * length / now) for part in parts]
+
+
+def _sum(parts: Sequence[Part]) -> Vector:
+    shares = np.array([part.share for part in parts], dtype=np.float32)
+    return np.asarray(shares @ np.stack([part.vector for part in parts]), dtype=np.float32)
+
+
+def _normalised(text: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+@lru_cache(maxsize=4096)
+def _encoded(space: Space, text: str) -> EncodedText:
+    """Return what the encoder makes of a text, remembered here and, in Redis, by all processes."""
+    key = _key(space, text)
+    known = _known(key, space)
+    if known is not None:
+        return known
+    encoder = registry.load(space)
+    encoded = EncodedText(encoder.encode_texts([text])[0], encoder.unknown_words(text))
+    try:
+        packed = Encoded(encoded.vector.astype(np.float32).tobytes(), encoded.unknown_words)
+        kept.write(key, packed, seconds=KEEP_SECONDS)
+    except kept.NotKept:
+        pass  # the next process encodes it anew
+    return encoded
+
+
+def _known(key: str, space: Space) -> EncodedText | None:
+    try:
+        value = kept.read(key)
+    except kept.NotKept:
+        return None
+    if not isinstance(value, Encoded) or len(value.vector) != 4 * space.dimensions:
+        return None
+    return EncodedText(np.frombuffer(value.vector, dtype=np.float32), value.unknown_words)
+
+
+def _key(space: Space, text: str) -> str:
+    # The name too: two encoders may call their revision the same.
+    name = f"{space.name}\0{space.revision}\0{text}"
+    return f"query-vector:{hashlib.sha256(name.encode()).hexdigest()}"
