@@ -2,11 +2,18 @@ from __future__ import annotations
 
 from django.urls import path
 
-from gallery import health
-from gallery.views import files, images, search, upload
+from gallery import health, metrics
+from gallery.views import files, images, rankings, search, searches, upload
 
 urlpatterns = [
     path("", search.search_page, name="search"),
+    path("search/<slug:search_id>/totals", rankings.totals_part, name="search-totals"),
+    path("search/<slug:search_id>/facets", rankings.facets_part, name="search-facets"),
+    path("search/<slug:search_id>/why/<uuid:uuid>", rankings.why, name="search-why"),
+    path("searches", searches.saved_searches, name="saved-searches"),
+    path("searches/<int:pk>", searches.saved_search, name="saved-search"),
+    path("searches/<int:pk>/rename", searches.rename, name="saved-search-rename"),
+    path("searches/<int:pk>/delete", searches.delete, name="saved-search-delete"),
     path("images/<uuid:uuid>", images.image_page, name="image"),
     path("images/<uuid:uuid>/similar", images.similar, name="similar"),
     path("images/<uuid:uuid>/edit", images.edit, name="image-edit"),
@@ -17,4 +24,5 @@ urlpatterns = [
     path("upload/progress", upload.progress, name="upload-progress"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
 ]

@@ -103,7 +103,7 @@ def page_context(image: Image, viewer: User | AnonymousUser) -> dict[str, Any]:
         # Where somebody lives is often where they take photos.
         "may_know_place": is_own,
         "tags": image.tags.all(),
-        "captions": image.captions.all(),
+        "captions": image.captions.further(),
         "edit_form": EditForm.of(image) if is_own else None,
         "own_albums": image.owner.albums.values_list("name", flat=True),
     }

@@ -8,8 +8,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from gallery import pipeline, spaces
-from gallery.models import Image
+from gallery.models import Image, SavedSearch
 from tests.gallery.uploads import as_user, picture, png, stored
+from tests.rows import make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -328,6 +329,20 @@ def test_a_wrong_query_in_json_is_refused(client, space, query):
     assert answer.json()["detail"].endswith(".")
 
 
+def test_what_is_in_the_wrong_place_is_refused_not_ignored(client, images):
+    asked = client.get(SEARCH, {"q": "boat", **ALL}).json()
+    in_json = f'{{"terms": [{{"similar_to": "{images[0].uuid}"}}]}}'
+    for answer in (
+        client.post(f"{SEARCH}?tag=tag1", {"q": "boat", **ALL}),
+        client.post(f"{SEARCH}?tag=tag1", in_json, content_type="application/json"),
+        client.post(SEARCH, {"q": "boat", **ALL, "file": png(2)}),
+        client.post(SEARCH, {**ALL, "image": [png(2), png(3)]}),
+        client.get(f"{SEARCH}/{asked['search_id']}", {"pag": 2}),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["detail"].endswith(".")
+
+
 # Saved searches
 
 SAVED = "/api/v1/saved-searches"
@@ -344,6 +359,22 @@ def test_a_search_is_saved_listed_asked_and_deleted(images):
     assert set(found(ann.get(SEARCH, {"saved": "Boats"}))) == ids(*images)
     assert ann.delete(f"{SAVED}/{listed['id']}").status_code == 204
     assert ann.get(SEARCH, {"saved": "Boats"}).status_code == 400
+
+
+def test_an_outdated_saved_search_does_not_hide_the_others(images):
+    for name, query in (("Boats", {"terms": [{"text": "boat"}]}), ("Old", {"version": 99})):
+        SavedSearch.objects.create(owner=make_user("ann"), name=name, query=query)
+    answer = as_user("ann").get(SAVED)
+    assert answer.status_code == 200
+    parameters = {one["name"]: one["parameters"] for one in answer.json()}
+    assert parameters == {"Boats": [["q", "boat"]], "Old": []}
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "\x00", "nothing of that name"])
+def test_a_saved_search_that_is_not_there_is_refused(space, name):
+    answer = as_user("ann").get(SEARCH, {"saved": name})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("You have no saved search")
 
 
 def test_a_name_is_taken_once_a_person(images):
