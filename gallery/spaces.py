@@ -95,7 +95,11 @@ def switch_to(space: Space) -> None:
 
 def notice() -> str:
     """Return what a person should know before trusting the results; "" when there is nothing."""
-    space = active()
+    return notice_of(active())
+
+
+def notice_of(space: Space | None) -> str:
+    """Return the same of results that come from this space."""
     return NOTICE if space is not None and space.name == BUNDLED else ""
 
 

@@ -44,6 +44,7 @@ class Page:
     legs: tuple[LegPlan, ...]
     took_ms: float
     encoder: str
+    notice: str = ""  # what to know before trusting the hits
     unknown_words: tuple[str, ...] = ()
     search_id: str = ""  # for further pages, totals, facets and explanations; "": cannot be kept
     number: int = 1

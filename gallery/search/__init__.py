@@ -130,6 +130,7 @@ def _page(
         legs=kept.plans,
         took_ms=(time.perf_counter() - started) * 1000,
         encoder=kept.query.encoder,
+        notice=kept.query.notice,
         unknown_words=kept.query.unknown_words,
         search_id=search_id,
         number=number,

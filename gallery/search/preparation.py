@@ -9,6 +9,7 @@ import numpy as np
 from embeddings import samples
 from embeddings.models import Space
 from embeddings.vectors import Ids
+from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.models import CaptionEmbedding, Image, ImageEmbedding
 from gallery.query import Leg, Mode, Query
@@ -47,6 +48,7 @@ def prepare(
     return PreparedQuery(
         space_id=space.pk if space else None,
         encoder=space.title if space else "",
+        notice=spaces.notice_of(space),
         directions=directions,
         backgrounds=_backgrounds(weights, directions, space),
         words=tsquery,

@@ -47,6 +47,7 @@ class PreparedQuery:
 
     space_id: int | None  # None: by keywords alone, before there is a space
     encoder: str
+    notice: str  # what to know before trusting it
     directions: tuple[Direction, ...]
     backgrounds: dict[tuple[Leg, int], Background]  # for each leg and direction
     words: str  # the keyword leg's tsquery

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gallery import contact_sheet, inspection, saved_searches, spaces
+from gallery import contact_sheet, inspection, saved_searches
 from gallery.api.answers import ExplanationRecord, FacetRecord, SearchAnswer, TotalsRecord
 from gallery.errors import GalleryError
 from gallery.facets import FACETS
@@ -113,8 +113,8 @@ class Found:
     def as_text(self) -> str:
         console = Console(highlight=False)
         with console.capture() as printed:
-            if notice := spaces.notice():
-                console.print(Text(notice), style="yellow")
+            if self.page.notice:
+                console.print(Text(self.page.notice), style="yellow")
             if self.page.unknown_words:
                 words = ", ".join(self.page.unknown_words)
                 console.print(Text(f"The encoder does not know: {words}"), style="yellow")
