@@ -16,7 +16,7 @@ DEFAULTS: MappingProxyType[str, Any] = MappingProxyType(
         "ENCODER_REVISION": "main",
         "ENCODER_DEVICE": "auto",
         "ENCODER_PRECISION": "auto",
-        "INDEX_POLL_SECONDS": 1.0,
+        "INDEX_POLL_SECONDS": 0.5,
         "INDEX_KIND": "auto",
         "INDEX_MEMORY_MB": 0,
         "INDEX_RECALL": 0.98,

@@ -50,7 +50,7 @@ def change_record(
 
 
 def _album_of(image: Image, name: str) -> Album | None:
-    name = texts.text(name, name="album's name", longest=200)
+    name = texts.line(name, name="album's name", longest=200)
     if not name:
         return None
     return Album.objects.get_or_create(owner_id=image.owner_id, name=name)[0]

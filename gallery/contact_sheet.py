@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cache
+from math import ceil
 
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont, ImageOps
@@ -67,10 +70,16 @@ def _write(
     pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, ink: tuple[int, ...]
 ) -> None:
     """Write one line, cut with an ellipsis where it would be too wide."""
-    font = ImageFont.load_default(size=13)
-    line = texts.printable(text)[:500]
+    font = _font()
+    line = texts.printable(text[:500])
     if pen.textlength(line, font) > width:
-        while line and pen.textlength(f"{line}...", font) > width:
-            line = line[:-1]
-        line += "..."
+        fitting = bisect_right(
+            range(len(line)), width, key=lambda n: ceil(pen.textlength(f"{line[:n]}...", font))
+        )
+        line = f"{line[: max(0, fitting - 1)]}..."
     pen.text(place, line, fill=ink, font=font)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=13)

@@ -48,7 +48,7 @@ def query_of(search: SavedSearch) -> Query:
 def find(owner: User, name: str) -> SavedSearch:
     """Return the owner's saved search of that name. Raise QueryInvalid when there is none."""
     try:
-        return owner.saved_searches.get(name=name.strip())
+        return owner.saved_searches.get(name=texts.printable(name))  # as it was stored
     except SavedSearch.DoesNotExist as error:
         raise QueryInvalid(f"You have no saved search called “{name[:MAX_NAME]}”.") from error
 

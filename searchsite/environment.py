@@ -112,7 +112,7 @@ class Environment(BaseSettings):
     )
 
     INDEX_POLL_SECONDS: float = Field(
-        default=1.0, gt=0, le=60, description="How often a process looks for new vectors."
+        default=0.5, gt=0, le=60, description="How often a process looks for new vectors."
     )
     INDEX_KIND: Literal["auto", "flat", "hnsw", "hnsw8", "ivf8", "pq", "pq8", "rabitq", "gpu"] = (
         Field(

@@ -273,7 +273,7 @@ class _Allowed:
 
 
 def build(name: str, spool: Spool) -> FaissIndex:
-    """Build an index of a kind over all vectors of a spool, with all idle cores.
+    """Build an index of a kind over all vectors of a spool, with the cores that are idle.
 
     With too few vectors to learn from, it is a flat one.
     """
@@ -281,7 +281,8 @@ def build(name: str, spool: Spool) -> FaissIndex:
     n, d = len(spool), spool.dimensions
     if not n and kind.efforts:
         kind = KINDS["flat"]
-    with _idle_cores():
+    # What takes long leaves a core to the searches that go on meanwhile.
+    with _idle_cores(less=1 if kind.parameters in (_graph, _lists, _refined_lists) else 0):
         index = faiss.index_factory(d, kind.factory(n, d), faiss.METRIC_INNER_PRODUCT)
         if kind.parameters is _graph:
             index.hnsw.efConstruction = 80
@@ -293,13 +294,14 @@ def build(name: str, spool: Spool) -> FaissIndex:
 
 
 @contextmanager
-def _idle_cores() -> Iterator[None]:
-    """Let FAISS use the cores that nobody else does.
+def _idle_cores(*, less: int) -> Iterator[None]:
+    """Let FAISS use the cores that nobody else does, less some.
 
     Its threads wait for one another by spinning: with one too many on a busy machine a build was
     seen to take 20 times as long as with one alone.
     """
-    faiss.omp_set_num_threads(max(1, round((os.cpu_count() or 1) - os.getloadavg()[0])))
+    idle = round((os.cpu_count() or 1) - os.getloadavg()[0])
+    faiss.omp_set_num_threads(max(1, idle - less))
     try:
         yield
     finally:

@@ -51,7 +51,9 @@ class Profile:
     """What a kind costs, and what is built where its recall falls short."""
 
     bytes_a_vector: Callable[[int], float]  # of its dimensions
-    safer: tuple[str, ...] = ("hnsw", "flat")
+    # First one that looks at the code of every vector: queries far from the data, which lead a
+    # graph or lists astray, cost it no neighbour.
+    safer: tuple[str, ...] = ("pq", "flat")
     quick_too: bool = False  # built in seconds
 
 
@@ -59,11 +61,11 @@ _GRAPH_BYTES = 270.0  # 64 neighbours of 4 bytes, and the upper levels
 
 PROFILES = {
     "flat": Profile(lambda d: 2.0 * d, (), quick_too=True),
-    "hnsw": Profile(lambda d: 2.0 * d + _GRAPH_BYTES, ("flat",)),
+    "hnsw": Profile(lambda d: 2.0 * d + _GRAPH_BYTES),
     "hnsw8": Profile(lambda d: d + _GRAPH_BYTES),
     "ivf8": Profile(lambda d: d + 16.0),
-    "pq": Profile(lambda d: 2.0 * d + d / 8, quick_too=True),
-    "pq8": Profile(lambda d: d + d / 8, ("pq", "flat"), quick_too=True),
+    "pq": Profile(lambda d: 2.0 * d + d / 8, ("flat",), quick_too=True),
+    "pq8": Profile(lambda d: d + d / 8, quick_too=True),
     "rabitq": Profile(lambda d: d + d / 8 + 32.0),
     # Its file is a flat one; the vectors go to the device when it is opened.
     "gpu": Profile(lambda d: 2.0 * d, (), quick_too=True),

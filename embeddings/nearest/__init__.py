@@ -36,8 +36,9 @@ def nearest(
     """Return the k subjects nearest to a vector, best first, all k if so many exist.
 
     `vector` is (dimensions,); it is normalised here. `within` is a queryset of subjects: only
-    these are returned. Scores are cosine similarities, computed by Postgres from float16 vectors,
-    and equal ones come by ascending id. `route` is for measuring: it is taken unless k would not
+    these are returned. Scores are cosine similarities of float16 vectors, and equal ones come by
+    ascending id. Of a vector that was replaced a moment ago (see live.LiveIndex.view) the score
+    may be that of the older one. `route` is for measuring: it is taken unless k would not
     come back by it, and the plan's reason says so.
 
     Raise VectorInvalid for a vector of another width, zero, or not finite, ValueError for a k out

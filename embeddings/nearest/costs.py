@@ -7,7 +7,7 @@ these are much the same on another machine.
 from __future__ import annotations
 
 DEEP = 1000  # candidates: from there on reading every vector is cheaper than following a graph
-EXACT_IS_WORTH = 2.0  # times the cost of an approximate answer
+EXACT_IS_WORTH = 4.0  # times the cost of an approximate answer
 
 _ROUND_TRIP = 150.0
 _BIT = 0.0013  # to pass by a vector that the filter does not leave

@@ -14,7 +14,7 @@ from embeddings import feed, id_sets, live
 from embeddings.id_sets import Place
 from embeddings.indexes.contract import Candidates, IdSet, best
 from embeddings.live import View
-from embeddings.nearest import costs
+from embeddings.nearest import costs, shares
 from embeddings.nearest.statements import Statements
 from embeddings.subqueries import Subquery
 from embeddings.vectors import Ids, Neighbours, Plan, Route, Step
@@ -22,6 +22,7 @@ from embeddings.vectors import Ids, Neighbours, Plan, Route, Step
 OVER_FETCH = 2  # times k, where a filter will drop some or stored vectors are coarse
 SPARE = 8  # more, for rows that vanish between the index and Postgres
 CAUTION = 1.5  # times what the share that passes tells to fetch
+WIDE = 0.4  # share that passes: from there on over-fetching beats reading ids on every index
 FEW = 2000  # ids: so many are read while they are counted
 TIES_AMONG = 1000  # more candidates, when the k-th of them has equals
 NO_INDEX = "no current index"
@@ -64,6 +65,25 @@ class Search:
         return self.by_index(view, self.wanted_of(view))
 
     def filtered(self, filter_: Subquery) -> Neighbours | None:
+        found = self.by_last_share(filter_) or self.by_ids(filter_)
+        if self.share:
+            shares.remember(filter_.text, self.share)
+        return found
+
+    def by_last_share(self, filter_: Subquery) -> Neighbours | None:
+        """Over-fetch at once where the filter let most candidates through the last time.
+
+        Most searches are such: their only filter is what the viewer may see.
+        """
+        share = shares.last(filter_.text)
+        if share < WIDE or (view := self.view()) is None:
+            return None
+        wanted = self.over_fetched(share)
+        is_shallow = wanted <= (len(view) if view.is_exact else costs.DEEP)
+        return self.by_index(view, wanted) if is_shallow else None
+
+    def by_ids(self, filter_: Subquery) -> Neighbours | None:
+        """Find out how many pass, and go the way that is cheapest for so many."""
         place = self.looked_up(filter_)
         ids = place.ids if place.ids is not None else self.few_ids(filter_, place)
         if ids is not None and len(ids) <= settings.INDEX_NARROW_FILTER:
@@ -76,7 +96,9 @@ class Search:
         # An exact index would look at every vector in any case: it looks at those that pass.
         if not view.is_exact and (found := self.by_over_fetch(view, ids)) is not None:
             return found
-        return self.by_scan(view, ids if ids is not None else self.all_ids(filter_, place))
+        among = ids if ids is not None else self.all_ids(filter_, place)
+        self.share = len(among) / max(len(view), 1)
+        return self.by_scan(view, among)
 
     def forced(self, route: Route, filter_: Subquery | None) -> Neighbours | None:
         view = self.view()
@@ -98,7 +120,7 @@ class Search:
             return found
         if not self.share:
             return None
-        wanted = SPARE + math.ceil(CAUTION * self.k / self.share)
+        wanted = self.over_fetched(self.share)
         is_better = costs.is_over_fetch_better(
             wanted,
             len(view),
@@ -107,6 +129,10 @@ class Search:
             ids_known=ids is not None,
         )
         return self.by_index(view, wanted) if is_better else None
+
+    def over_fetched(self, share: float) -> int:
+        """Return how many candidates to take where such a share of them passes."""
+        return SPARE + math.ceil(CAUTION * self.k / share)
 
     @property
     def first_try(self) -> int:
@@ -119,14 +145,17 @@ class Search:
     def by_index(self, view: View, wanted: int) -> Neighbours | None:
         with self.step("index"):
             found = self.with_ties(partial(view.search, self.statements.vector), wanted, view)
-        return self.checked(Route.OVER_FETCH if self.statements.filter else Route.OPEN, found, view)
+        route = Route.OVER_FETCH if self.statements.filter else Route.OPEN
+        standing = self.standing(found, view)
+        self.share = len(standing.ids) / max(len(found.ids), 1)
+        return self.answered(route, found, standing, view)
 
     def by_scan(self, view: View, among: IdSet | None) -> Neighbours | None:
         """Look at every vector, or at every one of a set."""
         scan = partial(view.scan, self.statements.vector, among=among)
         with self.step("scan"):
             found = self.with_ties(scan, self.wanted_of(view), view)
-        return self.checked(Route.SCAN, found, view)
+        return self.answered(Route.SCAN, found, self.standing(found, view), view)
 
     def with_ties(self, find: Callable[[int], Candidates], wanted: int, view: View) -> Candidates:
         """Find candidates; when the k-th scores like the last, find more of its equals.
@@ -139,11 +168,15 @@ class Search:
         )
         return find(wanted + TIES_AMONG) if is_tied and view.scan_is_exact else found
 
-    def checked(self, route: Route, found: Candidates, view: View) -> Neighbours | None:
-        """Keep the candidates that Postgres has and lets through; None if they are too few."""
+    def standing(self, found: Candidates, view: View) -> Candidates:
+        """Return the candidates that Postgres has and lets through."""
         with self.step("check"):
-            standing = self.statements.standing(found, scored=view.scan_is_exact)
-        self.share = len(standing.ids) / max(len(found.ids), 1)
+            return self.statements.standing(found, scored=view.scan_is_exact)
+
+    def answered(
+        self, route: Route, found: Candidates, standing: Candidates, view: View
+    ) -> Neighbours | None:
+        """Return the k best of the candidates that stand; None if they are too few."""
         if len(standing.ids) < self.k:
             return None
         is_exact = view.scan_is_exact if route == Route.SCAN else view.is_exact

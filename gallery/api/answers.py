@@ -9,8 +9,8 @@ from typing import Any
 from ninja import Schema
 
 from embeddings.vectors import Plan
-from gallery import spaces
 from gallery.api.schemas import tag_names, thumbnail_url
+from gallery.errors import QueryInvalid
 from gallery.models import SavedSearch
 from gallery.query import (
     Band,
@@ -109,7 +109,7 @@ class SearchAnswer(Schema):
             took_ms=page.took_ms,
             encoder=page.encoder,
             unknown_words=list(page.unknown_words),
-            notice=spaces.notice(),
+            notice=page.notice,
         )
 
 
@@ -198,7 +198,7 @@ class ExplanationRecord(Schema):
 
 
 class SavedSearchRecord(Schema):
-    """A query under a name; `parameters` make it an address again."""
+    """A query under a name; `parameters` make it an address again, none when it is outdated."""
 
     id: int
     name: str
@@ -212,6 +212,13 @@ class SavedSearchRecord(Schema):
             id=search.pk,
             name=search.name,
             query=search.query,
-            parameters=forms.to_parameters(forms.from_json(search.query)),
+            parameters=_parameters(search),
             created_at=search.created_at,
         )
+
+
+def _parameters(search: SavedSearch) -> list[tuple[str, str]]:
+    try:
+        return forms.to_parameters(forms.from_json(search.query))
+    except QueryInvalid:
+        return []  # of another version; the others are listed, and it can be deleted

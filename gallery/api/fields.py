@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import date
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
@@ -17,7 +16,6 @@ from pydantic_core import PydanticCustomError
 from gallery import texts
 from gallery.errors import ImageRefused
 from gallery.ingest import MAX_CAPTION
-from gallery.query import MAX_TEXT
 
 
 def _wrong(sentence: str) -> PydanticCustomError:
@@ -57,23 +55,11 @@ def _parse_json(text: object) -> object:
         raise _wrong("It is not JSON.") from None
 
 
-def _parse_day(text: object) -> object:
-    # pydantic would also take a number of seconds, and read 0 as a day of 1970.
-    if text is None or isinstance(text, date):
-        return text
-    try:
-        return date.fromisoformat(str(text))
-    except ValueError:
-        raise _wrong("A day is written like 2024-12-31.") from None
-
-
-Text = Annotated[str, _text("text", longest=MAX_TEXT)]
 Caption = Annotated[str, _text("caption", longest=MAX_CAPTION)]
 AlbumName = Annotated[str, _text("album", longest=200)]
 TagNames = Annotated[
     list[str], BeforeValidator(_split), _checked_by(lambda names: list(texts.tags(names)))
 ]
-Day = Annotated[date, BeforeValidator(_parse_day)]
 Metadata = Annotated[dict[str, Any], _checked_by(texts.metadata)]
 MetadataText = Annotated[
     Metadata,

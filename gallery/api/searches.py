@@ -98,11 +98,14 @@ def search_by_image(
     image: Annotated[UploadedFile | None, File(description="What to find the like of.")] = None,
 ) -> SearchAnswer:
     """Find images by an image that is sent, or by a query in JSON; nothing of it is kept."""
+    if request.GET:
+        raise QueryInvalid("A POST has its parameters in its body, none in its address.")
     if request.content_type == "application/json":
         query = forms.from_json(_json(request))
     else:
         given = _lists(request.POST)
         weight = given.pop("image_weight", [])
+        _check_files(request)
         query = forms.from_parameters(given, terms=_shown(image, weight))
     return SearchAnswer.of(search(query, request.user))
 
@@ -110,6 +113,7 @@ def search_by_image(
 @router.get("/search/{search_id}", response={200: SearchAnswer, **REFUSALS})
 def get_page(request: HttpRequest, search_id: str, page: int = 1) -> SearchAnswer:
     """Tell a page of a search's ranking; it holds still while images come and go."""
+    _check_names(request.GET, ("page",))
     return SearchAnswer.of(turn(search_id, request.user, number=page))
 
 
@@ -151,11 +155,19 @@ def get_facets_of_filter(
 
 def filter_of(parameters: QueryDict, *, extra: tuple[str, ...]) -> Filter:
     """Return the filter of a request that has no query. `extra` are its other parameters."""
-    known = (*FilterFields.model_fields, *extra)
+    _check_names(parameters, (*FilterFields.model_fields, *extra))
+    return forms.filter_of(_lists(parameters))
+
+
+def _check_names(parameters: QueryDict, known: tuple[str, ...]) -> None:
     for name in parameters:
         if name not in known:
             raise QueryInvalid(f"There is no “{name[:60]}” here; there are {', '.join(known)}.")
-    return forms.filter_of(_lists(parameters))
+
+
+def _check_files(request: HttpRequest) -> None:
+    if set(request.FILES) - {"image"} or len(request.FILES.getlist("image")) > 1:
+        raise QueryInvalid("A search takes one file, as “image”.")
 
 
 def _some_facets(fields: list[str]) -> tuple[str, ...]:
@@ -185,5 +197,7 @@ def _weight(given: list[str]) -> float:
 def _json(request: HttpRequest) -> Any:
     try:
         return json.loads(request.body)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise QueryInvalid("The request's body is not JSON.") from error
+    except RecursionError as error:
+        raise QueryInvalid("The request's body is nested too deep.") from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from gallery.query import check_text
 MAX_FILE = 200 * 10**6  # bytes
 MAX_LINE = 10**6  # bytes
 MAX_GRADE = 1000.0
+
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can write one alone
 
 Named = dict[str, float]  # grade by id or file name, as written
 
@@ -169,13 +172,15 @@ def _judgement(text: str) -> tuple[str, Named]:
     named = {name: grade for name, grade in graded.items() if grade > 0}
     if not named:
         raise _LineBad("It names no relevant image.")
+    if any(_HALF_A_CHARACTER.search(name) for name in named):
+        raise _LineBad("A name holds a character that is no text.")
     return query, named
 
 
 def _grade(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _LineBad("A grade is not a number.")
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise _NoNumber("has a grade that is no finite number")
     if not 0 <= value <= MAX_GRADE:
         raise _LineBad(f"A grade is not from 0 to {MAX_GRADE:.0f}.")

@@ -15,6 +15,7 @@ from embeddings.measures import Figures, Pairs, Ranked
 from embeddings.models import Space
 from embeddings.streams import read_ids, read_vectors, stream_vectors
 from embeddings.vectors import Ids, Vectors
+from gallery.errors import QueryInvalid
 from gallery.evaluation.judgements import Candidates, Judgements
 from gallery.models import ImageEmbedding
 from gallery.query import Band, Mode, Query, TextTerm
@@ -115,8 +116,11 @@ def by_search(judgements: Judgements, viewer: User, mode: Mode) -> Ranked:
     def answers() -> Iterator[Ids]:
         for text in tqdm(judgements.queries, "searching", disable=None, leave=False):
             query = Query(terms=(TextTerm(text),), mode=mode, least_band=Band.UNLIKELY, k=DEPTH)
-            page = search(query, viewer)
-            yield np.array([hit.image.pk for hit in page.hits], dtype=np.int64)
+            try:
+                hits = search(query, viewer).hits
+            except QueryInvalid:
+                hits = ()  # "the": no word that full text keeps, so it finds nothing
+            yield np.array([hit.image.pk for hit in hits], dtype=np.int64)
 
     return measures.rank_in_hits(judgements.pairs, answers())
 

@@ -130,7 +130,7 @@ def _keys(name: str) -> tuple[str, ...]:
 def _key(piece: str) -> str:
     key = re.sub(r"\\(.)", r"\1", piece[1:-1]) if piece.startswith('"') else piece
     try:
-        return values.text(MAX_KEY)(key)
+        return values.text(MAX_KEY, clean=str)(key)
     except ValueError:
         raise QueryInvalid(
             f"A metadata key has 1 to {MAX_KEY} characters; “{key[:60]}” has not."
@@ -285,6 +285,8 @@ _ALL = (
     replace(
         _text("caption", "Caption", 'caption~"red boat"'),
         operators=(Operator.CONTAINS, Operator.EXISTS),
+        # Stored with its invisible signs: Persian and joined emoji are other texts without them.
+        read=values.text(200, clean=str.strip),
         lookup=lookups.captioned,
     ),
     replace(

@@ -70,16 +70,18 @@ class Colour:
     share: float = 0.1  # of the pixels, 0 to 1
 
 
-def text(longest: int) -> Callable[[object], str]:
+def text(longest: int, *, clean: Callable[[str], str] = printable) -> Callable[[object], str]:
+    """Read a text as it is stored: on one line, or as `clean` leaves it."""
+
     def read(value: object) -> str:
         if not isinstance(value, str) or len(value) > 2 * longest:
             raise ValueError
         if any(unicodedata.category(character) in ("Cs", "Cc") for character in value):
             raise ValueError
-        line = printable(value)
-        if not 1 <= len(line) <= longest:
+        cleaned = clean(value)
+        if not 1 <= len(cleaned) <= longest:
             raise ValueError
-        return line
+        return cleaned
 
     return read
 
@@ -234,6 +236,9 @@ def image_id(value: object) -> uuid.UUID:
     return uuid.UUID(value.strip())
 
 
+_member = text(500, clean=str)  # metadata are stored as they come
+
+
 def scalar(value: object) -> str | int | float | Truth:
     """Return a value of JSON; what was written bare is a number or a truth where it can be."""
     match value:
@@ -248,7 +253,7 @@ def scalar(value: object) -> str | int | float | Truth:
         case Bare():
             return _bare(str(value))
         case str():
-            return text(500)(value)
+            return _member(value)
     raise ValueError
 
 
@@ -265,7 +270,7 @@ def _bare(written: str) -> str | int | float | Truth:
     # Not float() alone, which also takes "nan", "1_000" and Arabic figures.
     if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", written, re.ASCII | re.IGNORECASE):
         return scalar(float(written) if re.search(r"[.eE]", written) else int(written[:400]))
-    return text(500)(written)
+    return _member(written)
 
 
 def written(value: object) -> str:

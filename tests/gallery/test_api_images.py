@@ -282,6 +282,15 @@ def test_the_owner_changes_what_is_said():
     assert record["changed_at"] > image.changed_at.isoformat()
 
 
+def test_an_album_is_found_by_the_name_that_was_sent():
+    image = stored()
+    client = as_user()
+    for name in ("Summer  2024", "Cafe\u0301", "Sea\u200b side"):
+        patch(client, image, album=name)
+        found = client.get(IMAGES, {"album": name}).json()["images"]
+        assert [one["id"] for one in found] == [str(image.uuid)]
+
+
 def test_what_is_not_sent_stays():
     image = stored(caption="old", tags=("sea",), album="Harbour", metadata={"a": 1})
     client = as_user()

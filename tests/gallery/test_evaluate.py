@@ -297,6 +297,8 @@ def test_another_ones_image_is_as_unknown_as_none(gallery, tmp_path):
         (b'{"query": "' + b"x" * 1_000_001 + b'"}', "Line 1 of judged is longer than 1 MB."),
         (b"", "judged has no judgement that can be used."),
         (b"{", "judged has no judgement that can be used. line 1: It is not JSON."),
+        (b'{"query": "a", "relevant": ["\\ud800"]}', "line 1: A name holds a character that is no"),
+        (b'{"query": "a", "grades": {"x": ' + b"9" * 400 + b"}}", "line 1: A grade is not from 0"),
     ],
 )
 def test_a_hostile_file_is_refused_with_a_sentence(gallery, tmp_path, content, sentence):
@@ -318,7 +320,9 @@ def test_keyword_and_hybrid_search_are_measured_as_a_person_sees_them(gallery, t
     assert keyword["image_to_text"] is None
     assert keyword["text_to_image"]["recall_at_10"] > 0.5
     assert any("flatter" in notice for notice in keyword["notices"])
-    unheard = write(tmp_path / "f", {"query": "zzzz", "relevant": [gallery[0].original_name]})
+    # "the" holds no word that full text keeps.
+    asked = [{"query": text, "relevant": [gallery[0].original_name]} for text in ("zzzz", "the")]
+    unheard = write(tmp_path / "f", *asked)
     nothing = figures(unheard, "--mode", "keyword")
     assert nothing["text_to_image"]["mrr"] == 0
     assert nothing["text_to_image"]["median_rank"] is None

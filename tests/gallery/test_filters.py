@@ -508,6 +508,17 @@ def test_a_filter_that_is_nested_deeper_cannot_be_made(levels):
         nested(levels)
 
 
+@pytest.mark.parametrize(
+    "said", ["\u0645\u06cc\u200c\u062e\u0648", "\U0001f468\u200d\U0001f469", "two  blanks"]
+)
+def test_what_is_stored_as_it_came_is_found_as_it_came(db, said):
+    (pk,) = make_images(1, caption=said, metadata={"said": said, said: 1})
+    quoted = f'"{said}"'
+    for written in (f"caption~{quoted}", f"meta.said={quoted}", f"meta.{quoted} exists"):
+        images = apply(parse(written), Image.objects.all(), VISITOR)
+        assert list(images.values_list("pk", flat=True)) == [pk]
+
+
 def test_a_filter_of_too_many_conditions_cannot_be_made():
     one = Condition("tag", Operator.IS, "sea")
     with pytest.raises(QueryInvalid, match="200 conditions"):

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import uuid
 
 import pytest
 from django.core.management import CommandError, call_command
 from PIL import Image as PillowImage
 
-from gallery import pipeline, spaces
+from gallery import contact_sheet, pipeline, spaces
+from gallery.models import Image
+from gallery.query import Band, Hit
 from tests.gallery.uploads import picture, stored
 from tests.rows import make_user
 
@@ -157,6 +160,18 @@ def test_a_contact_sheet_shows_the_hits(images, tmp_path):
         assert picture_.width > 4 * 256
         # The second cell's middle is not paper: a thumbnail is there.
         assert picture_.convert("RGB").getpixel((16 + 272 + 128, 50 + 128)) != (255, 255, 255)
+
+
+def test_a_contact_sheet_cuts_a_caption_where_its_column_ends(images, tmp_path):
+    Image.objects.update(caption="many words " * 900)
+    started = time.perf_counter()
+    hits = [Hit(images[0], 1.0, rank, Band.MAYBE) for rank in range(1, 3)]
+    hits[0].image.refresh_from_db()
+    sheet = contact_sheet.draw(hits * 20, "boats").crop((0, 0, 560, 400))
+    assert time.perf_counter() - started < 5  # letter by letter it takes some 12
+    under = 34 + 16 + 256 + 2  # the frame of a thumbnail
+    gap = sheet.crop((16 + 256, under, 32 + 256, under + 52))
+    assert gap.getextrema() == ((255, 255),) * 3
 
 
 def test_a_contact_sheet_says_what_it_can_when_files_are_lost(images, tmp_path):
