@@ -30,6 +30,9 @@ SELECT f.table_id, f.server = here.server, pg_current_snapshot()::text, concat_w
     -- of the machine and its history: a restored or promoted server numbers transactions anew
     here.server,
     left(pg_walfile_name(pg_current_wal_lsn()), 8),
+    -- of its crashes, which begin the statistics anew: numbers of transactions that were not on
+    -- disk yet, as of one that was rolled back, are given to others then
+    extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()),
     -- of the table: dropped and made again, it is another one
     (SELECT oid FROM pg_database WHERE datname = current_database()),
     to_regclass(quote_ident(%(table)s))::oid,

@@ -23,9 +23,10 @@ from embeddings.touches import TouchPosition
 from embeddings.vectors import Ids
 
 LONGEST_TEXT = 100_000  # of a filter that is remembered, in characters
+MOST_SETS = 1000  # small ones too take memory beside their ids, and time to count
 
 # Marked STABLE, though all they read beside their arguments is the time zone or the text search
-# configuration of the session, which a process sets once.
+# configuration of the session, which belong to a position's identity.
 _LASTING = {
     "concat", "concat_ws", "date_part", "date_trunc", "extract", "jsonb_build_array",
     "jsonb_build_object", "phraseto_tsquery", "plainto_tsquery", "timezone", "to_char", "to_json",
@@ -82,7 +83,7 @@ NOWHERE = Place(None, (), None)
 
 
 class IdSets:
-    """The sets of this process: those used last, up to a number of bytes."""
+    """The sets of this process: those used last, up to a number of them and of bytes."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
@@ -131,7 +132,7 @@ class IdSets:
         most = settings.INDEX_FILTER_CACHE_MEGABYTES * 10**6
         # Counted anew each time: the sets grow by masks while they are used.
         total = sum(len(text) + entry.ids.nbytes for text, entry in self._entries.items())
-        while total > most and self._entries:
+        while self._entries and (total > most or len(self._entries) > MOST_SETS):
             text, entry = self._entries.popitem(last=False)
             total -= len(text) + entry.ids.nbytes
 
@@ -162,7 +163,7 @@ def _packed_ids(filter_: Subquery, limit: str) -> Ids:
     return np.frombuffer(packed or b"", dtype=">i8").astype(np.int64)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def tables_read(sql: str) -> tuple[str, ...] | None:
     """Return the tables that a statement may read; None when it must not be remembered.
 

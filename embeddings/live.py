@@ -29,6 +29,8 @@ from embeddings.vectors import Ids, Vector, Vectors
 
 log = logging.getLogger(__name__)
 
+WAIT_SECONDS = 60.0  # for another snapshot, before the same one is tried again
+
 # What may end one refresh, but no search: Postgres answers.
 _PASSING = (
     FeedLost, SnapshotBroken, TransactionOpen, MemoryError, OSError, RuntimeError, ValueError
@@ -140,6 +142,8 @@ class LiveIndex:
         self._view: View | None = None
         self._checked_at = 0.0  # monotonic seconds
         self._is_tried = False
+        self._tried_id = -1  # of the newest snapshot when nothing could be loaded
+        self._again_at = 0.0  # monotonic seconds
         self._refreshing = threading.Lock()
 
     def view(self) -> View | None:
@@ -213,13 +217,19 @@ class LiveIndex:
 
     def _load(self) -> View | None:
         newest = snapshots.newest_snapshot(self.model, self.space)
+        known_id = newest.pk if newest else 0
+        if known_id == self._tried_id and time.monotonic() < self._again_at:
+            return None  # to read a large file, or to count many vectors, each second is felt
         if newest is not None:
             try:
                 return self._caught_up(View.of_snapshot(newest))
             except (SnapshotBroken, FeedLost) as lost:
                 log.error("%s Reading all vectors from Postgres.", lost)
-        view = self._read(newest.pk if newest else 0)
-        return None if view is None else self._caught_up(view)
+        view = self._read(known_id)
+        if view is None:
+            self._tried_id, self._again_at = known_id, time.monotonic() + WAIT_SECONDS
+            return None
+        return self._caught_up(view)
 
     def _read(self, known_snapshot_id: int) -> View | None:
         """Read all vectors into this process; None when they would take too much of its memory."""

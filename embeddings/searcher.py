@@ -132,8 +132,9 @@ class SemanticSearcher:
     ) -> None:
         """Store the vector of a subject (an instance or its key), in place of an older one.
 
-        Give one of `text`, `image` and `vector`. Raise SearcherMisused for another number of them,
-        VectorInvalid for a vector of another width, zero, or not finite.
+        Give one of `text`, `image` and `vector`. Raise SearcherMisused for another number of them
+        or an instance that is no subject, VectorInvalid for a vector of another width, zero, or not
+        finite.
         """
         if sum(given is not None for given in (text, image, vector)) != 1:
             raise SearcherMisused("Give one of text=, image= and vector= to add a subject.")
@@ -143,12 +144,21 @@ class SemanticSearcher:
                 f"{self.space} has {self.space.dimensions} dimensions; a vector of shape "
                 f"{given.shape} was given."
             )
-        field = self.model.subject_field()
-        key = subject.pk if isinstance(subject, Model) else subject
-        where: dict[str, Any] = {field.attname: key, "space": self.space}
+        where: dict[str, Any] = {
+            self.model.subject_field().attname: self._key_of(subject),
+            "space": self.space,
+        }
         self.model._default_manager.update_or_create(
             **where, defaults={"vector": normalise(given).tolist()}
         )
+
+    def _key_of(self, subject: Model | int) -> int:
+        if not isinstance(subject, Model):
+            return subject
+        target = self.model.subject_field().target_field.model
+        if not isinstance(subject, target) or subject.pk is None:
+            raise SearcherMisused(f"{subject!r} is no saved {target.__name__}.")
+        return int(subject.pk)
 
     def _vector_of(self, text: str | None, image: ImageSource | None) -> Vector:
         if image is not None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -164,12 +164,12 @@ def delta_limit(vectors: int) -> int:
 def due_kind(model: type[AbstractEmbedding], space: Space) -> str | None:
     """Return the kind to build now; None when the newest snapshot serves well.
 
-    One is due when the newest is missing, lost to the feed, far behind it, or has missed some
-    changes for INDEX_DELTA_SECONDS. Where nothing serves many vectors, the kind that is built in
-    seconds comes first; it is then due for its better.
+    One is due when the newest is missing or harmed, lost to the feed, far behind it, or has missed
+    some changes for INDEX_DELTA_SECONDS. Where nothing serves many vectors, the kind that is built
+    in seconds comes first; it is then due for its better.
     """
     newest = newest_snapshot(model, space)
-    if newest is None or _bytes_of(settings.INDEX_DIR / newest.folder) != newest.bytes:
+    if newest is None or not _is_whole(newest):
         return _first_kind(model, space)
     try:
         behind = feed.count_changes(model, space, position_of(newest))
@@ -182,7 +182,7 @@ def due_kind(model: type[AbstractEmbedding], space: Space) -> str | None:
     chosen = chosen_kind(newest.vectors, space)
     is_old = timezone.now() - newest.built_at > timedelta(seconds=settings.INDEX_DELTA_SECONDS)
     if newest.wanted != chosen or behind >= limit or (behind and is_old):
-        return chosen_kind(newest.vectors + behind, space)
+        return chosen_kind(_count(model, space), space)
     return None
 
 
@@ -193,9 +193,13 @@ def is_due(model: type[AbstractEmbedding], space: Space) -> bool:
 
 def _first_kind(model: type[AbstractEmbedding], space: Space) -> str | None:
     """Return what to build where nothing serves; None when there is nothing to build."""
-    n = model._default_manager.filter(space=space).count()
+    n = _count(model, space)
     chosen = chosen_kind(n, space)
     return (chosen if kinds.PROFILES[chosen].quick_too else kinds.QUICK) if n else None
+
+
+def _count(model: type[AbstractEmbedding], space: Space) -> int:
+    return model._default_manager.filter(space=space).count()
 
 
 def newest_snapshot(model: type[AbstractEmbedding], space: Space) -> Snapshot | None:
@@ -214,16 +218,22 @@ def open_snapshot(snapshot: Snapshot) -> OpenSnapshot:
     """
     folder = settings.INDEX_DIR / snapshot.folder
     try:
-        meta = Meta(**json.loads((folder / META_FILE).read_text()))
-        for name in (INDEX_FILE, IDS_FILE, BACKGROUND_FILE):
-            if _sha256(folder / name) != meta.sha256.get(name):
-                raise SnapshotBroken(f"{folder / name} has changed since it was written.")
+        meta = _check(folder)
         ids = np.load(folder / IDS_FILE, allow_pickle=False)
         background = np.load(folder / BACKGROUND_FILE, allow_pickle=False).astype(np.float32)
         index = kinds.open_file(meta.kind, folder / INDEX_FILE, ids, effort=meta.effort)
         return OpenSnapshot(index, background)
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise SnapshotBroken(f"The snapshot in {folder} cannot be read: {error}") from error
+
+
+def _check(folder: Path) -> Meta:
+    """Read the files' own account, and raise SnapshotBroken unless they hold what it says."""
+    meta = Meta(**json.loads((folder / META_FILE).read_text()))
+    for name in (INDEX_FILE, IDS_FILE, BACKGROUND_FILE):
+        if _sha256(folder / name) != meta.sha256.get(name):
+            raise SnapshotBroken(f"{folder / name} has changed since it was written.")
+    return meta
 
 
 def write(index: StoredIndex, kind: str, spool: Spool, root: Path) -> Path:
@@ -279,6 +289,25 @@ def _alone(what: str) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 7))", [what])
         return bool(cursor.fetchone()[0])
+
+
+def _is_whole(snapshot: Snapshot) -> bool:
+    """Whether the files of a snapshot are as they were written, read anew every hour."""
+    folder = settings.INDEX_DIR / snapshot.folder
+    if _bytes_of(folder) != snapshot.bytes:
+        return False
+    stamps = tuple(sorted((file.name, file.stat().st_mtime_ns) for file in folder.iterdir()))
+    return _is_as_written(folder, stamps, int(time.time() // 3600))
+
+
+@lru_cache(maxsize=64)
+def _is_as_written(folder: Path, stamps: tuple[tuple[str, int], ...], hour: int) -> bool:
+    try:
+        _check(folder)
+    except (OSError, ValueError, TypeError, AttributeError, SnapshotBroken) as error:
+        log.error("A snapshot is to be built anew: %s", error)
+        return False
+    return True
 
 
 def _bytes_of(folder: Path) -> int:

@@ -39,6 +39,9 @@ class Subquery:
                 f"within= takes a queryset of {subject.__name__}; this one is of "
                 f"{queryset.model.__name__}."
             )
+        given = queryset._db  # type: ignore[attr-defined]  # the stubs know only db, routed
+        if given not in (None, connection.alias):
+            raise TypeError(f"within= cannot read another database: leave out using({given!r}).")
         query = queryset.query
         if query.select_for_update:
             raise TypeError("within= cannot lock rows: leave out select_for_update().")

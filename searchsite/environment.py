@@ -70,6 +70,13 @@ class Environment(BaseSettings):
         default="INFO", description="How much is logged."
     )
 
+    REQUEST_STATEMENT_SECONDS: float = Field(
+        default=20,
+        ge=0,
+        le=3600,
+        description="Longest that Postgres works on one statement of a web request; 0: no limit.",
+    )
+
     PUBLIC_SEARCH: bool = Field(
         default=True, description="Searching and seeing public images needs no login."
     )

@@ -45,6 +45,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "searchsite.patience.StatementTimeout",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -207,6 +208,7 @@ LOGGING = {
     },
 }
 
+REQUEST_STATEMENT_SECONDS = ENVIRONMENT.REQUEST_STATEMENT_SECONDS
 PUBLIC_SEARCH = ENVIRONMENT.PUBLIC_SEARCH
 SEARCH_KEEP_SECONDS = ENVIRONMENT.SEARCH_KEEP_SECONDS
 DEFAULT_VISIBILITY = ENVIRONMENT.DEFAULT_VISIBILITY

@@ -46,16 +46,21 @@ DECLARE
     oids oid[];
 BEGIN
     here := pg_current_snapshot()::text;
-    -- What is compared must mean the same: the server and its history, the database, and of each
-    -- table the trigger as it was made or last changed (xmin). A table that was dropped, replaced,
-    -- restored or unwatched for a while has another one. Row security lets one filter mean
-    -- different rows; what is written to a partition or an inheriting table does not wake the
-    -- trigger of its parent.
+    -- What is compared must mean the same: the server and its history, the last crash (which began
+    -- the statistics anew, and gave some transactions' numbers to others), the database, and of each
+    -- table the trigger as it was made or last changed (xmin) and the file of its rows. A table
+    -- that was dropped, replaced, restored or unwatched for a while has another trigger, one whose
+    -- column ALTER TABLE wrote anew another file. Of the session, what dates and texts are read by.
+    -- Row security lets one filter mean different rows; what is written to a partition or an
+    -- inheriting table does not wake the trigger of its parent.
     SELECT array_agg(t.tgrelid),
         concat_ws(':', (pg_control_system()).system_identifier,
             left(pg_walfile_name(pg_current_wal_lsn()), 8),
+            extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()),
             (SELECT oid FROM pg_database WHERE datname = current_database()),
-            string_agg(concat_ws('.', t.tgrelid, t.oid, t.xmin), ':' ORDER BY t.tgrelid)),
+            current_setting('TimeZone'), current_setting('default_text_search_config'),
+            string_agg(concat_ws('.', t.tgrelid, t.oid, t.xmin, c.relfilenode), ':'
+                       ORDER BY t.tgrelid)),
         count(*) = cardinality(tables)
     INTO oids, identity, is_watched
     FROM unnest(tables) AS named (name)

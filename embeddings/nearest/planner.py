@@ -67,7 +67,7 @@ class Search:
     def filtered(self, filter_: Subquery) -> Neighbours | None:
         found = self.by_last_share(filter_) or self.by_ids(filter_)
         if self.share:
-            shares.remember(filter_.text, self.share)
+            shares.remember(self.guess_key(filter_), self.share)
         return found
 
     def by_last_share(self, filter_: Subquery) -> Neighbours | None:
@@ -75,7 +75,7 @@ class Search:
 
         Most searches are such: their only filter is what the viewer may see.
         """
-        share = shares.last(filter_.text)
+        share = shares.last(self.guess_key(filter_))
         if share < WIDE or (view := self.view()) is None:
             return None
         wanted = self.over_fetched(share)
@@ -129,6 +129,9 @@ class Search:
             ids_known=ids is not None,
         )
         return self.by_index(view, wanted) if is_better else None
+
+    def guess_key(self, filter_: Subquery) -> str:
+        return f"{self.statements.model._meta.db_table} {filter_.text}"
 
     def over_fetched(self, share: float) -> int:
         """Return how many candidates to take where such a share of them passes."""

@@ -10,24 +10,24 @@ import threading
 from collections import OrderedDict
 
 MOST_FILTERS = 1000
-LONGEST_TEXT = 10_000  # of a filter that is remembered, in characters
+LONGEST_KEY = 10_000  # characters
 
 _shares: OrderedDict[str, float] = OrderedDict()
 _lock = threading.Lock()
 
 
-def last(filter_text: str) -> float:
-    """Return the share that passed, 0 to 1; 0 when nothing is known."""
+def last(key: str) -> float:
+    """Return the share that passed under a key (table and filter), 0 to 1; 0: not known."""
     with _lock:
-        return _shares.get(filter_text, 0.0)
+        return _shares.get(key, 0.0)
 
 
-def remember(filter_text: str, share: float) -> None:
-    if len(filter_text) > LONGEST_TEXT:
+def remember(key: str, share: float) -> None:
+    if len(key) > LONGEST_KEY:
         return
     with _lock:
-        _shares[filter_text] = share
-        _shares.move_to_end(filter_text)
+        _shares[key] = share
+        _shares.move_to_end(key)
         if len(_shares) > MOST_FILTERS:
             _shares.popitem(last=False)
 

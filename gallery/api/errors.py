@@ -33,6 +33,7 @@ from gallery.errors import (
     SearchUnavailable,
 )
 from gallery.models import Image
+from gallery.patience import TOO_LONG, took_too_long
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,8 @@ def _own_sentence(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _sentence_for(request: HttpRequest, error: Exception) -> HttpResponse:
+    if took_too_long(error):
+        return answer(400, TOO_LONG)
     known = next(kind for kind in type(error).__mro__ if kind in SENTENCE_BY_ERROR)
     status, sentence = SENTENCE_BY_ERROR[known]
     if status >= 500:

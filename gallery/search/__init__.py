@@ -18,6 +18,7 @@ from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.facets import count
 from gallery.models import Image
+from gallery.patience import patience
 from gallery.query import Explanation, Facet, Page, Query, Totals
 from gallery.search import explanations, rankings, reading, searches
 from gallery.search.preparation import prepare
@@ -141,6 +142,7 @@ def _page(
 @contextmanager
 def _unavailable() -> Iterator[None]:
     try:
-        yield
+        with patience():
+            yield
     except EmbeddingsError as error:
         raise SearchUnavailable(f"Search is not available: {error}") from error

@@ -15,6 +15,7 @@ from django_htmx.http import push_url, reswap, retarget
 from gallery import thumbnails
 from gallery.errors import ImageRefused, QueryInvalid, SearchExpired, SearchUnavailable
 from gallery.models import Album, Image, Tag
+from gallery.patience import patience
 from gallery.query import ImageTerm, filters
 from gallery.query.values import image_id
 from gallery.search import search, totals, turn
@@ -157,7 +158,8 @@ def newest(form: SearchForm, request: Request) -> dict[str, Any]:
         images = images.filter(
             Q(added_at__lt=last.added_at) | Q(added_at=last.added_at, id__lt=last.id)
         )
-    shown = list(images.order_by("-added_at", "-id")[: PAGE + 1])
+    with patience():
+        shown = list(images.order_by("-added_at", "-id")[: PAGE + 1])
     context: dict[str, Any] = {"images": shown[:PAGE], "is_continued": bool(written)}
     if len(shown) > PAGE:
         context["more"] = str(form.address.plus("before", shown[PAGE - 1].uuid))

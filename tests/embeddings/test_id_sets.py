@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from django.contrib.postgres.search import SearchQuery
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, Value
+from django.db.models import Count, DateField, Exists, F, OuterRef, Q, Value
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Lower, Now, Random, TruncYear
+from django.db.models.functions import Cast, Lower, Now, Random, TruncYear
 from django.utils import timezone
 
 from embeddings import id_sets, live
@@ -162,6 +162,27 @@ def test_a_set_is_dropped_when_memory_is_short(sets, settings):
     assert not remembered(sets, Image.objects.filter(pk__gt=-5))
 
 
+def test_many_small_sets_are_not_kept_for_ever(sets, monkeypatch):
+    monkeypatch.setattr(id_sets, "MOST_SETS", 3)
+    for number in range(5):
+        ask(sets, Image.objects.filter(category=str(number)))
+    assert len(sets) == 3
+
+
+def test_a_day_is_another_one_where_the_session_has_another_time_zone(sets):
+    make_images(1, taken_at=datetime(2024, 1, 1, 23, 30, tzinfo=UTC))
+    that_day = Image.objects.alias(day=Cast("taken_at", DateField())).filter(day=date(2024, 1, 1))
+    found = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('TimeZone', %s, false)", [zone])
+            found.append(len(ask(sets, that_day)[0]))
+        finally:
+            connection.close()
+    assert found == [1, 0]
+
+
 def test_masks_count_as_memory(sets):
     ids = make_images(1000)
     filter_ = Subquery.of(Image.objects.filter(pk__gt=0), Image)
@@ -178,6 +199,8 @@ def library(sets, settings):
     live.forget_all()
     space, ids = make_space(), make_images(60, category="birds")
     store(ids, make_vectors(60), space)
+    others = make_images(120)  # a filter that most pass needs no ids
+    store(others, make_vectors(120, seed=1), space)
     return space, ids
 
 

@@ -234,6 +234,20 @@ def test_too_many_vectors_wait_for_their_snapshot(space, settings, monkeypatch):
     assert len(index.refresh()) == 40
 
 
+def test_what_cannot_be_loaded_is_not_tried_again_each_second(space, settings, monkeypatch, caplog):
+    store(make_images(40), make_vectors(40), space)
+    broken = snapshots.build(ImageEmbedding, space)
+    file = settings.INDEX_DIR / broken.folder / snapshots.INDEX_FILE
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(kinds, "memory_bytes", lambda megabytes: 1000)
+    index = live.index_of(ImageEmbedding, space)
+    for _ in range(5):
+        assert index.refresh() is None
+    assert len(caplog.records) == 2  # broken, and too many to be read
+    snapshots.build(ImageEmbedding, space)
+    assert len(index.refresh()) == 40
+
+
 def test_the_keeper_loads_what_a_search_has_asked_for(space, settings, monkeypatch):
     settings.INDEX_POLL_SECONDS = 30.0  # far longer than this test waits
     store(make_images(5), make_vectors(5), space)

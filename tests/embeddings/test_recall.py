@@ -103,6 +103,18 @@ def test_remembering_never_fails_a_search(space):
     assert not QuerySample.objects.exists()
 
 
+def test_a_sample_is_on_disk_when_it_is_kept(space, monkeypatch):
+    """Else its number may be another transaction's after a crash, and no reader would see that."""
+    monkeypatch.setattr(samples, "EVERY_SECONDS", 0.0)
+    is_on_disk = []
+    for vector in make_vectors(9):
+        samples.remember(space, vector)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()")
+            is_on_disk.append(cursor.fetchone()[0])
+    assert sum(is_on_disk) > 4  # others may have written something in between
+
+
 def test_nothing_is_remembered_in_a_transaction(space):
     with transaction.atomic():
         samples.remember(space, make_vectors(1)[0])

@@ -16,7 +16,7 @@ from embeddings import SemanticSearcher, live
 from embeddings.errors import EmbeddingsError, VectorInvalid
 from embeddings.models import Space
 from embeddings.searcher import SearcherMisused
-from gallery.models import CaptionEmbedding, Image, ImageEmbedding
+from gallery.models import CaptionEmbedding, Image, ImageEmbedding, Tag
 from tests.rows import make_images
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,6 +102,8 @@ def test_what_cannot_be_done_is_a_sentence(searcher):
         "No such file": lambda: searcher.search(image="/no/such/file.png"),
         "Give one of text=": lambda: searcher.add(red),
         "one of text=, image= and vector=": lambda: searcher.add(red, text="red", vector=vector),
+        "is no saved Image": lambda: searcher.add(Tag(pk=red.pk, name="red"), vector=vector),
+        "<Image.* is no saved Image": lambda: searcher.add(Image(), vector=vector),
         "Name one|is no vector table": lambda: SemanticSearcher.from_settings("gallery.Image"),
     }
     for sentence, act in refused.items():

@@ -18,9 +18,9 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from embeddings import live, snapshots, tasks
-from embeddings.errors import SnapshotBroken
+from embeddings.errors import SnapshotBroken, VectorInvalid
 from embeddings.indexes import kinds
-from embeddings.models import Snapshot
+from embeddings.models import Snapshot, Space
 from embeddings.vectors import normalise
 from gallery.models import ImageEmbedding
 from tests.rows import make_images, make_space, make_user, make_vectors, store, truth
@@ -163,8 +163,31 @@ def no_space_left(path):
 def test_a_harmed_snapshot_is_due_again(space, settings):
     snapshot = snapshots.build(ImageEmbedding, space)
     index = settings.INDEX_DIR / snapshot.folder / snapshots.INDEX_FILE
-    index.write_bytes(index.read_bytes()[:-10])
-    assert snapshots.is_due(ImageEmbedding, space)
+    whole = index.read_bytes()
+    assert not snapshots.is_due(ImageEmbedding, space)
+    for harmed in (whole[:-10], whole[:-1] + bytes([whole[-1] ^ 1])):
+        index.write_bytes(harmed)
+        assert snapshots.is_due(ImageEmbedding, space)
+    index.write_bytes(whole)
+    assert not snapshots.is_due(ImageEmbedding, space)
+
+
+def test_a_number_that_hovers_about_a_limit_builds_once(space, settings, monkeypatch):
+    monkeypatch.setattr(kinds, "FLAT_TO", 100)
+    settings.INDEX_DELTA_LIMIT = 5
+    snapshots.build(ImageEmbedding, space)
+    ids = ImageEmbedding.objects.values_list("image_id", flat=True)[:5]
+    store(ids, make_vectors(5, seed=1), space)  # changed, not added
+    assert snapshots.due_kind(ImageEmbedding, space) == "flat"
+
+
+def test_a_space_that_cannot_be_built_does_not_keep_the_others_waiting(space):
+    other = make_space(state=Space.State.FILLING)
+    store(make_images(5), make_vectors(5), other)
+    ImageEmbedding.objects.filter(space=space).update(vector=[1.0, 0.0])
+    with pytest.raises(VectorInvalid, match="has not 16 dimensions"):
+        tasks.build_due_snapshots()
+    assert [snapshot.space for snapshot in Snapshot.objects.all()] == [other]
 
 
 def dense(n, *, dimensions=24, seed=0):
@@ -233,7 +256,7 @@ def test_below_the_recall_asked_for_a_safer_kind_is_built(large, settings, caplo
     settings.INDEX_KIND = "hnsw8"
     snapshot = snapshots.build(ImageEmbedding, large)
     assert snapshot.wanted == "hnsw8"
-    assert snapshot.kind in ("hnsw", "flat")
+    assert snapshot.kind in ("pq", "flat")
     assert snapshot.recall == 1.0
     assert "hnsw8 finds" in caplog.text
     assert not snapshots.is_due(ImageEmbedding, large)  # it would only fail again

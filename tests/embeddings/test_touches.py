@@ -7,7 +7,7 @@ import pytest
 from django.db import connection, transaction
 
 from embeddings import feed, touches
-from gallery.models import Image, Tag
+from gallery.models import Image, ImageEmbedding, Tag
 from tests.rows import make_images
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -162,6 +162,40 @@ def test_a_table_that_was_unwatched_for_a_while_is_another_one():
     assert touches.position(IMAGE) is None
     feed.install_all()
     assert not is_untouched(start)
+
+
+def test_a_column_that_is_written_anew_is_noticed():
+    make_images(1)
+    start = touches.position(IMAGE)
+    change = "ALTER TABLE gallery_image ALTER COLUMN width TYPE {} USING width + 1"
+    run(change.format("bigint"))
+    try:
+        assert not is_untouched(start)
+    finally:
+        run(change.format("integer"))
+
+
+def test_a_session_that_reads_dates_or_texts_otherwise_is_another_one():
+    start = touches.position(IMAGE)
+    for change in (
+        "SET TIME ZONE 'Asia/Tokyo'",
+        "SET default_text_search_config = 'pg_catalog.danish'",
+    ):
+        try:
+            run(change)
+            assert not is_untouched(start), change
+        finally:
+            connection.close()
+    assert is_untouched(start)
+
+
+def test_a_crash_of_the_server_makes_older_positions_void():
+    """It gives numbers of transactions anew. Its trace: the statistics begin anew, as here."""
+    make_images(1)
+    since, in_feed = touches.position(IMAGE), feed.position(ImageEmbedding)
+    run("SELECT pg_stat_reset_shared('bgwriter')")
+    assert not is_untouched(since)
+    assert feed.position(ImageEmbedding).identity != in_feed.identity
 
 
 def test_installing_twice_changes_nothing():

@@ -1,0 +1,1 @@
+"""What others do, written as its own authors would."""
