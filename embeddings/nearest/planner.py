@@ -22,7 +22,7 @@ from embeddings.vectors import Ids, Neighbours, Plan, Route, Step
 OVER_FETCH = 2  # times k, where a filter will drop some or stored vectors are coarse
 SPARE = 8  # more, for rows that vanish between the index and Postgres
 CAUTION = 1.5  # times what the share that passes tells to fetch
-WIDE = 0.4  # share that passes: from there on over-fetching beats reading ids on every index
+WIDE = 0.3  # share that passes: from there on over-fetching beats reading ids on every index
 FEW = 2000  # ids: so many are read while they are counted
 TIES_AMONG = 1000  # more candidates, when the k-th of them has equals
 NO_INDEX = "no current index"

@@ -23,10 +23,11 @@ def last(key: str) -> float:
 
 
 def remember(key: str, share: float) -> None:
+    """Remember a share; half of what was known stays, because few candidates tell it roughly."""
     if len(key) > LONGEST_KEY:
         return
     with _lock:
-        _shares[key] = share
+        _shares[key] = (share + _shares.get(key, share)) / 2
         _shares.move_to_end(key)
         if len(_shares) > MOST_FILTERS:
             _shares.popitem(last=False)
