@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -28,9 +31,36 @@ NOTICE = (
 )
 
 
+class _Seen(NamedTuple):
+    space: Space | None
+    at: float  # monotonic seconds
+
+
+NEVER = _Seen(None, -math.inf)
+_seen = NEVER
+
+
 def active() -> Space | None:
     """Return the space that searches use; None before the first start has chosen one."""
     return Space.objects.filter(state=Space.State.ACTIVE).first()
+
+
+def active_lately() -> Space | None:
+    """Return the active space as of at most INDEX_POLL_SECONDS ago, for what is asked often.
+
+    A search that begins in the moment after a switch is answered in the space before it, whole.
+    """
+    global _seen
+    now = time.monotonic()
+    if _seen.space is None or now - _seen.at > settings.INDEX_POLL_SECONDS:
+        _seen = _Seen(active(), now)
+    return _seen.space
+
+
+def forget() -> None:
+    """Let the next search ask for the active space."""
+    global _seen
+    _seen = NEVER
 
 
 def current() -> list[Space]:
@@ -82,6 +112,8 @@ def switch_to(space: Space) -> None:
         state=Space.State.RETIRED
     )
     Space.objects.filter(pk=space.pk).update(state=Space.State.ACTIVE)
+    forget()  # for this transaction
+    transaction.on_commit(forget)
     ImageEmbeddingJob.objects.exclude(space=space).delete()
     CaptionEmbeddingJob.objects.exclude(space=space).delete()
     in_space = Q(pk__in=ImageEmbedding.objects.filter(space=space).values("image"))

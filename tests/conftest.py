@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from django.core.cache import cache
 
+from gallery import spaces
+
 
 @pytest.fixture(autouse=True)
 def own_folders(settings, tmp_path: Path) -> Iterator[None]:
@@ -17,5 +19,6 @@ def own_folders(settings, tmp_path: Path) -> Iterator[None]:
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
     cache.clear()
+    spaces.forget()
     yield
     cache.clear()

@@ -24,6 +24,9 @@ from gallery.query import (
     forms,
 )
 
+# The records of an answer are made without checks: all they hold comes from our own types, and
+# checking ten hits takes longer than finding them.
+
 
 class HitRecord(Schema):
     id: uuid.UUID
@@ -37,7 +40,7 @@ class HitRecord(Schema):
 
     @classmethod
     def of(cls, hit: Hit) -> HitRecord:
-        return cls(
+        return cls.model_construct(
             id=hit.image.uuid,
             score=hit.score,
             rank=hit.rank,
@@ -70,7 +73,7 @@ class PlanRecord(Schema):
     @classmethod
     def of(cls, leg: LegPlan) -> PlanRecord:
         plan: Plan = leg.plan
-        return cls(
+        return cls.model_construct(
             leg=leg.leg,
             weight=leg.weight,
             route=plan.route,
@@ -80,7 +83,8 @@ class PlanRecord(Schema):
             index=plan.index,
             candidates=plan.candidates,
             steps=[
-                StepRecord(name=step.name, milliseconds=step.milliseconds) for step in plan.steps
+                StepRecord.model_construct(name=step.name, milliseconds=step.milliseconds)
+                for step in plan.steps
             ],
         )
 
@@ -100,7 +104,7 @@ class SearchAnswer(Schema):
 
     @classmethod
     def of(cls, page: Page) -> SearchAnswer:
-        return cls(
+        return cls.model_construct(
             search_id=page.search_id,
             page=page.number,
             has_more=page.has_more,

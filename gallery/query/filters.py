@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYTHING",
     "MAX_CONDITIONS",
+    "MAX_CONTAINS",
     "MAX_DEPTH",
     "And",
     "Condition",
@@ -42,6 +43,7 @@ __all__ = [
 MAX_TAGS = 10
 MAX_DEPTH = 20
 MAX_CONDITIONS = 200
+MAX_CONTAINS = 10  # no index serves "contains": each reads every image
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class Condition:
     def size(self) -> int:
         return len(self.value) if isinstance(self.value, tuple) else 1
 
+    @property
+    def contains(self) -> int:
+        return int(self.operator == Operator.CONTAINS)
+
     def __post_init__(self) -> None:
         known = field_of(self.field)
         object.__setattr__(self, "field", known.name)
@@ -77,6 +83,7 @@ class And:
     parts: tuple[Filter, ...] = ()
     depth: int = field(init=False, compare=False, repr=False)
     size: int = field(init=False, compare=False, repr=False)
+    contains: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _measure(self, self.parts)
@@ -89,6 +96,7 @@ class Or:
     parts: tuple[Filter, ...]
     depth: int = field(init=False, compare=False, repr=False)
     size: int = field(init=False, compare=False, repr=False)
+    contains: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -103,6 +111,7 @@ class Not:
     part: Filter
     depth: int = field(init=False, compare=False, repr=False)
     size: int = field(init=False, compare=False, repr=False)
+    contains: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _measure(self, (self.part,))
@@ -114,14 +123,18 @@ Filter = Condition | And | Or | Not
 def _measure(node: And | Or | Not, parts: tuple[Filter, ...]) -> None:
     depth = 1 + max((part.depth for part in parts), default=0)
     size = sum(part.size for part in parts)
+    contains = sum(part.contains for part in parts)
     if depth > MAX_DEPTH:
         raise QueryInvalid(f"A filter is nested at most {MAX_DEPTH} levels deep.")
     if size > MAX_CONDITIONS:
         raise QueryInvalid(
             f"A filter has at most {MAX_CONDITIONS} conditions; each value of a list counts."
         )
+    if contains > MAX_CONTAINS:
+        raise QueryInvalid(f"A filter has at most {MAX_CONTAINS} conditions with ~ (contains).")
     object.__setattr__(node, "depth", depth)
     object.__setattr__(node, "size", size)
+    object.__setattr__(node, "contains", contains)
 
 
 EVERYTHING = And()

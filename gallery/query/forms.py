@@ -52,13 +52,13 @@ _CHOICES: tuple[tuple[str, str, type[StrEnum]], ...] = (
 )
 
 
-def to_json(query: Query, *, leave_out_pixels: bool = False) -> dict[str, Any]:
+def to_json(query: Query) -> dict[str, Any]:
     """Return the query as JSON has it, without what is as usual.
 
-    Pixels cannot be written: raise QueryInvalid for them unless they are to be left out.
+    Pixels cannot be written: raise QueryInvalid for them.
     """
     written: dict[str, Any] = {"version": VERSION}
-    if terms := _writable(query, leave_out_pixels=leave_out_pixels):
+    if terms := _writable(query):
         written["terms"] = [_term_to_json(term) for term in terms]
     for name, images in (("good", query.good), ("bad", query.bad)):
         if images:
@@ -108,13 +108,13 @@ def from_json(value: object, *, terms: tuple[Term, ...] = ()) -> Query:
     return Query(**given)
 
 
-def to_parameters(query: Query, *, leave_out_pixels: bool = False) -> list[tuple[str, str]]:
+def to_parameters(query: Query) -> list[tuple[str, str]]:
     """Return the query as (name, value) of an address, without what is as usual.
 
     Texts come before images of the library, whatever order the terms had. Pixels cannot be
-    written: raise QueryInvalid for them unless they are to be left out.
+    written: raise QueryInvalid for them.
     """
-    terms = _writable(query, leave_out_pixels=leave_out_pixels)
+    terms = _writable(query)
     pairs = _text_parameters([term for term in terms if isinstance(term, TextTerm)])
     images = [term for term in terms if isinstance(term, ImageTerm)]
     pairs += [("similar_to", str(term.uuid)) for term in images]
@@ -193,9 +193,9 @@ def _check_names(given: Mapping[Any, Any], known: Collection[str]) -> None:
 # Terms
 
 
-def _writable(query: Query, *, leave_out_pixels: bool) -> list[TextTerm | ImageTerm]:
+def _writable(query: Query) -> list[TextTerm | ImageTerm]:
     kept = [term for term in query.terms if not isinstance(term, PixelsTerm)]
-    if len(kept) < len(query.terms) and not leave_out_pixels:
+    if len(kept) < len(query.terms):
         raise QueryInvalid(
             "An image that was sent is not kept, so this search has no address and cannot be saved."
         )

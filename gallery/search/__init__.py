@@ -41,7 +41,7 @@ def search(query: Query, viewer: AbstractBaseUser | AnonymousUser) -> Page:
     """
     started = time.perf_counter()
     with _unavailable():
-        space = spaces.active()
+        space = spaces.active_lately()
         prepared = prepare(query, viewer, space)
         sources = searches.sources_of(prepared, viewer, space)
         head, found = rankings.make_first(prepared, sources)

@@ -24,7 +24,7 @@ from gallery.query import (
     language,
 )
 from gallery.search import fusion, legs
-from gallery.search.bands import BANDS, Background
+from gallery.search.bands import BANDS, LEAST_POPULATION, Background
 from gallery.search.fusion import RANK_OFFSET
 from gallery.search.legs import Sources
 from gallery.search.prepared import Direction, PreparedQuery
@@ -45,6 +45,8 @@ def explain(search: KeptSearch, ranking: Ranking, image: Image, sources: Sources
         raise QueryInvalid("This image is not among the hits of this search.")
     place = int(places[0])
     background = query.backgrounds.get((query.weights[0][0], 0), NO_BACKGROUND)
+    if background.population < LEAST_POPULATION:
+        background = NO_BACKGROUND  # of so few, hidden ones too, it would tell of each
     plan = search.plans[0].plan
     return Explanation(
         hit=Hit(image, float(ranking.scores[place]), place + 1, BANDS[ranking.bands[place]]),

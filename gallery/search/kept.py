@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from django.core.cache import cache
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 RETRY_SECONDS = 5.0  # not every search waits for a Redis that does not answer
 
@@ -20,7 +20,7 @@ _failed_at = -RETRY_SECONDS  # monotonic seconds
 
 
 class NotKept(Exception):
-    """Redis does not answer, or did not a moment ago."""
+    """Redis does not answer, or did not a moment ago, or refuses."""
 
 
 def read(key: str) -> Any:
@@ -38,6 +38,13 @@ def write_first(key: str, value: object, *, seconds: int) -> bool:
     return bool(_ask("add", key, value, timeout=seconds))
 
 
+def count(key: str, *, seconds: int) -> int:
+    """Add one to a number that is kept, and return it; the first is 1. Raise NotKept."""
+    if not _ask("touch", key, seconds):
+        _ask("add", key, 0, timeout=seconds)
+    return int(_ask("incr", key))
+
+
 def _ask(verb: str, *arguments: object, **options: object) -> Any:
     global _failed_at
     if time.monotonic() - _failed_at < RETRY_SECONDS:
@@ -45,6 +52,7 @@ def _ask(verb: str, *arguments: object, **options: object) -> Any:
     try:
         return getattr(cache, verb)(*arguments, **options)
     except RedisError as error:
-        _failed_at = time.monotonic()
+        if not isinstance(error, ResponseError):  # a refusal to write comes at once
+            _failed_at = time.monotonic()
         log.warning("Searches are not kept for now: %s", error)
         raise NotKept from error

@@ -169,6 +169,7 @@ def _keyword_leg(query: PreparedQuery, weight: float, sources: Sources, depth: i
     started = time.perf_counter()
     rows = list(
         matching(query.words, _every(sources))
+        .exclude(pk__in=query.named.tolist())
         .annotate(relevance=rank_by(query.words))
         .order_by("-relevance", "pk")
         .values_list("pk", "relevance")[:depth]

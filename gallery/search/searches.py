@@ -6,18 +6,22 @@ import logging
 import re
 import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
+from django.db.models import Exists, OuterRef
 
 from embeddings.models import Space
-from gallery.errors import SearchExpired
-from gallery.models import Image, ImageEmbedding
-from gallery.query import EVERYTHING, Band, Leg, LegPlan, Totals, filters
+from gallery.errors import SearchExpired, SearchUnavailable
+from gallery.models import CaptionEmbedding, Image, ImageEmbedding
+from gallery.query import EVERYTHING, Band, Leg, LegPlan, Order, Totals, filters
 from gallery.search import kept, rankings
 from gallery.search.bands import BANDS
 from gallery.search.kept import NotKept
 from gallery.search.legs import Sources
+from gallery.search.packing import PackedRanking, beginning, pack, unpack
 from gallery.search.prepared import PreparedQuery
 from gallery.search.rankings import Ranking
 
@@ -26,9 +30,17 @@ if TYPE_CHECKING:
 
     Viewer = AbstractBaseUser | AnonymousUser
 
-SHAPE = 1  # of what is kept; another number after a change to it, as old ones may be in Redis
+SHAPE = 2  # of what is kept; another number after a change to it, as old ones may be in Redis
 _ID = re.compile(r"[\w-]{22}", re.ASCII)  # as token_urlsafe(16) writes it
 EXPIRED = "This search has expired; search again."
+SILENT = "The store of searches (Redis) does not answer; try again in a moment."
+
+# What may be kept at once: hits of a search itself, and whole rankings of a viewer. The visitors
+# are one viewer. A whole ranking of 100,000 hits is about a megabyte.
+LONGEST_HEAD = 2_000
+WHOLE_RANKINGS = 20
+WHOLE_RANKINGS_OF_VISITORS = 200
+VISITOR = "visitor"
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +53,25 @@ class KeptSearch:
     query: PreparedQuery
     plans: tuple[LegPlan, ...]
     head: Ranking
+    slot: int | None = None  # where its whole ranking was put; None: it was not made yet
+
+
+class StoredSearch(NamedTuple):
+    """A kept search as Redis has it: its head apart."""
+
+    search: KeptSearch  # with an empty head
+    head: PackedRanking
+
+
+class StoredRanking(NamedTuple):
+    """A whole ranking as Redis has it. Its slot may be another search's by now."""
+
+    search_id: str
+    ranking: PackedRanking
 
 
 def viewer_key(viewer: AbstractBaseUser | AnonymousUser) -> str:
-    return str(viewer.pk) if viewer.is_authenticated else "visitor"
+    return str(viewer.pk) if viewer.is_authenticated else VISITOR
 
 
 def sources_of(
@@ -69,42 +96,81 @@ def keep(search: KeptSearch) -> str:
     """Keep a search and return its id; "" when it cannot be kept just now."""
     search_id = secrets.token_urlsafe(16)
     try:
-        kept.write(_key(search_id), search, seconds=settings.SEARCH_KEEP_SECONDS)
+        if search.query.order != Order.RELEVANCE and len(search.head) > LONGEST_HEAD:
+            # It had to be made to its end to be sorted.
+            search = replace(search, slot=_write_whole(search_id, search, search.head))
+        _write(search_id, search)
     except NotKept:
         return ""
     return search_id
 
 
 def open_search(search_id: str, viewer: AbstractBaseUser | AnonymousUser) -> KeptSearch:
-    """Return a kept search of this viewer. Raise SearchExpired, for another viewer's too."""
+    """Return a kept search of this viewer.
+
+    Raise SearchExpired, for another viewer's too, and SearchUnavailable when Redis is silent.
+    """
     if not _ID.fullmatch(search_id):
         raise SearchExpired(EXPIRED)
-    search = _read(_key(search_id))
-    if not isinstance(search, KeptSearch) or search.viewer != viewer_key(viewer):
+    stored = _read(_key(search_id))
+    if not isinstance(stored, StoredSearch) or stored.search.viewer != viewer_key(viewer):
         raise SearchExpired(EXPIRED)
-    return search
+    return replace(stored.search, head=unpack(stored.head))
 
 
 def whole_ranking(
     search_id: str, search: KeptSearch, viewer: AbstractBaseUser | AnonymousUser
 ) -> Ranking:
-    """Return the ranking to its end, or as far as rankings go; made once and then kept."""
+    """Return the ranking to its end, or as far as rankings go; made once and then kept.
+
+    One that is lost, or gave way to newer ones of its viewer, is not made again: it would be
+    another, of today's images. Raise SearchExpired then, SearchUnavailable when Redis is silent.
+    """
     if search.head.is_complete:
         return search.head
-    key = _key(search_id, "ranking")
-    known = _read(key)
-    if isinstance(known, Ranking):
-        return known
+    slot = _read(_key(search_id, "slot")) if search.slot is None else search.slot
+    if isinstance(slot, int):
+        return _whole_at(slot, search_id, search)
     longer, _ = rankings.make_whole(search.query, sources_again(search.query, viewer))
     ranking = rankings.continued(search.head, longer)
     try:
-        if kept.write_first(key, ranking, seconds=settings.SEARCH_KEEP_SECONDS):
+        slot = _write_whole(search_id, search, ranking)
+        if kept.write_first(_key(search_id, "slot"), slot, seconds=settings.SEARCH_KEEP_SECONDS):
+            _write(search_id, replace(search, slot=slot))
             return ranking
-    except NotKept as error:
-        raise SearchExpired(EXPIRED) from error
+    except NotKept:
+        log.info("The whole ranking of a search is not kept.")
+        return ranking
     # Somebody was quicker, and both must see the same.
-    first = _read(key)
-    return first if isinstance(first, Ranking) else ranking
+    first = _read(_key(search_id, "slot"))
+    return _whole_at(first, search_id, search) if isinstance(first, int) else ranking
+
+
+def _write(search_id: str, search: KeptSearch) -> None:
+    head = beginning(search.head, LONGEST_HEAD)
+    stored = StoredSearch(replace(search, head=head.taken(slice(0, 0))), pack(head))
+    kept.write(_key(search_id), stored, seconds=settings.SEARCH_KEEP_SECONDS)
+
+
+def _write_whole(search_id: str, search: KeptSearch, ranking: Ranking) -> int:
+    """Keep a whole ranking in the place of its viewer's oldest one, and return its slot."""
+    seconds = settings.SEARCH_KEEP_SECONDS
+    most = WHOLE_RANKINGS_OF_VISITORS if search.viewer == VISITOR else WHOLE_RANKINGS
+    slot = kept.count(_key(search.viewer, "slots"), seconds=2 * seconds) % most
+    stored = StoredRanking(search_id, pack(ranking))
+    kept.write(_slot_key(search, slot), stored, seconds=seconds)
+    return slot
+
+
+def _whole_at(slot: int, search_id: str, search: KeptSearch) -> Ranking:
+    stored = _read(_slot_key(search, slot))
+    if not isinstance(stored, StoredRanking) or stored.search_id != search_id:
+        raise SearchExpired(EXPIRED)
+    return unpack(stored.ranking)
+
+
+def _slot_key(search: KeptSearch, slot: int) -> str:
+    return _key(f"{search.viewer}:{slot}", "ranking")
 
 
 def totals_of(
@@ -148,21 +214,26 @@ def _counts(
 
 
 def _comparable(query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser) -> int:
-    """Return how many images a vector leg could find: all that pass and have a vector."""
+    """Return how many images the vector legs could find: all that pass and have a vector."""
     sources = sources_again(query, viewer)
-    if not any(leg == Leg.IMAGE for leg, _ in query.weights):
+    vectors_by_leg = {
+        Leg.IMAGE: ImageEmbedding.objects.filter(image=OuterRef("pk"), space=sources.space),
+        Leg.CAPTION: CaptionEmbedding.objects.filter(
+            caption__image=OuterRef("pk"), space=sources.space
+        ),
+    }
+    has_vector = [Exists(vectors_by_leg[leg]) for leg, _ in query.weights if leg in vectors_by_leg]
+    if not has_vector:
         return 0
-    embedded = ImageEmbedding.objects.filter(space=sources.space)
-    if sources.allowed is not None:
-        embedded = embedded.filter(image__in=sources.allowed)
-    return embedded.exclude(image__in=query.named.tolist()).count()
+    allowed = Image.objects.all() if sources.allowed is None else sources.allowed
+    return allowed.filter(reduce(or_, has_vector)).exclude(pk__in=query.named.tolist()).count()
 
 
 def _read(key: str) -> object:
     try:
         value: object = kept.read(key)
     except NotKept as error:
-        raise SearchExpired(EXPIRED) from error
+        raise SearchUnavailable(SILENT) from error
     return value
 
 

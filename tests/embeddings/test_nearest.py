@@ -46,7 +46,7 @@ def test_it_finds_what_postgres_finds(library):
 
 
 @pytest.mark.parametrize(
-    ("one_in", "route"), [(3, Route.SCAN), (4, Route.SCAN), (30, Route.POSTGRES)]
+    ("one_in", "route"), [(5, Route.SCAN), (8, Route.SCAN), (30, Route.POSTGRES)]
 )
 def test_it_finds_all_k_under_a_filter(library, one_in, route):
     space, ids = library

@@ -122,6 +122,13 @@ def test_route_encoder_background_and_conditions_are_told(library):
     assert "sea" in why.conditions[0]
 
 
+def test_a_background_of_few_images_is_not_told(library):
+    Image.objects.filter(pk__in=[image.pk for image in library[49:]]).delete()
+    live.forget_all()
+    _, why = explained(everything(terms=(ImageTerm(library[0].uuid),)))
+    assert why.background == (0.0, 0.0)
+
+
 def test_an_image_that_is_no_hit_or_hidden_is_not_explained(library):
     page = search(everything(terms=(ImageTerm(library[0].uuid),)), VISITOR)
     with pytest.raises(QueryInvalid, match="not among the hits"):

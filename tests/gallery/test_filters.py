@@ -530,6 +530,19 @@ def test_a_filter_of_too_many_conditions_cannot_be_made():
         Or(())
 
 
+def test_a_filter_of_too_many_searches_through_texts_cannot_be_made():
+    one = Condition("camera", Operator.CONTAINS, "can")
+    tag = Condition("tag", Operator.IS, "sea")
+    assert And((Or((one,) * 5), Not(And((one,) * 5)), tag)).contains == 10
+    for make in (
+        lambda: Or((one,) * 11),
+        lambda: And((Or((one,) * 5), Not(And((one,) * 6)))),
+        lambda: parse(" ".join(["camera~can"] * 11)),
+    ):
+        with pytest.raises(QueryInvalid, match="at most 10 conditions with ~"):
+            make()
+
+
 def test_equal_numbers_and_truths_are_different_conditions():
     one, true, text = (Condition("meta.x", Operator.IS, value) for value in (1, True, "1"))
     assert len({one, true, text}) == 3

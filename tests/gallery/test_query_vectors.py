@@ -20,6 +20,8 @@ pytestmark = pytest.mark.django_db
 def nothing_remembered():
     forget()
     kept._failed_at = -kept.RETRY_SECONDS
+    yield
+    kept._failed_at = -kept.RETRY_SECONDS  # the next test's Redis answers
 
 
 def forget():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import threading
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import redis
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
@@ -18,10 +20,11 @@ from django.test.utils import CaptureQueriesContext
 from embeddings import live
 from embeddings.vectors import normalise
 from gallery import spaces
-from gallery.errors import QueryInvalid, SearchExpired
+from gallery.errors import QueryInvalid, SearchExpired, SearchUnavailable
 from gallery.models import Caption, CaptionEmbedding, Image, ImageEmbedding, Tag, Visibility
 from gallery.query import Aggregate, Band, ImageTerm, Leg, Mode, Order, Query, TextTerm, conditions
-from gallery.search import facets, kept, rankings, search, totals, turn
+from gallery.search import facets, kept, rankings, search, searches, totals, turn
+from gallery.search.words import tsquery_of
 from tests.rows import make_images, make_space, make_user, make_vectors, store
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,6 +39,8 @@ def current_index(settings):
     settings.INDEX_POLL_SECONDS = 1e-6
     live.forget_all()
     kept._failed_at = -kept.RETRY_SECONDS
+    yield
+    kept._failed_at = -kept.RETRY_SECONDS  # the next test's Redis answers
 
 
 @pytest.fixture
@@ -155,8 +160,10 @@ def test_without_redis_a_page_comes_without_an_id(shown):
     kept_page = search(like(shown, k=5), VISITOR)
     with override_settings(CACHES=nowhere()):
         page = search(like(shown, k=5), VISITOR)
-        with pytest.raises(SearchExpired):
-            turn(kept_page.search_id, VISITOR, number=2)
+        for ask in (lambda: turn(kept_page.search_id, VISITOR, number=2),
+                    lambda: totals(kept_page.search_id, VISITOR)):  # fmt: skip
+            with pytest.raises(SearchUnavailable, match=r"Redis\) does not answer"):
+                ask()
     assert len(page.hits) == 5
     assert page.search_id == ""
 
@@ -169,6 +176,77 @@ def test_a_redis_that_does_not_answer_is_asked_once_in_a_while():
             kept.read("anything")
     assert first.value.__cause__ is not None  # the answer of the socket
     assert second.value.__cause__ is None  # nobody was asked
+
+
+@pytest.fixture
+def read_only():
+    """A Redis that answers and takes nothing."""
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    client.config_set("min-replicas-to-write", 1)
+    yield
+    client.config_set("min-replicas-to-write", 0)
+    client.close()
+
+
+def test_a_redis_that_takes_nothing_does_not_keep_a_later_page_back(shown, request):
+    page = search(like(shown, k=5), VISITOR)
+    request.getfixturevalue("read_only")
+    second = turn(page.search_id, VISITOR, number=2)
+    assert [hit.rank for hit in second.hits] == [6, 7, 8, 9, 10]
+    assert totals(page.search_id, VISITOR).total > 10
+    assert search(like(shown, k=5), VISITOR).search_id == ""
+
+
+def rankings_kept():
+    return [key for key in cache._cache.get_client().keys("*ranking-*") if b"slots" not in key]
+
+
+@pytest.mark.parametrize("order", [Order.RELEVANCE, Order.NAME])
+def test_a_whole_ranking_that_is_lost_is_not_made_of_other_images(shown, monkeypatch, order):
+    monkeypatch.setattr(searches, "LONGEST_HEAD", 20)
+    page = search(like(shown, k=5, order=order, least_band=Band.UNLIKELY), VISITOR)
+    assert len(turn(page.search_id, VISITOR, number=12).hits) == 5
+    cache._cache.get_client().delete(*rankings_kept())
+    with pytest.raises(SearchExpired, match="search again"):
+        turn(page.search_id, VISITOR, number=13)
+    with pytest.raises(SearchExpired):
+        facets(page.search_id, VISITOR, ("tag",))
+    assert len(turn(page.search_id, VISITOR, number=1).hits) == 5
+
+
+@pytest.mark.parametrize("order", [Order.RELEVANCE, Order.NAME])
+def test_a_viewers_newest_whole_rankings_are_kept_and_no_more(shown, monkeypatch, order):
+    monkeypatch.setattr(searches, "LONGEST_HEAD", 20)
+    monkeypatch.setattr(searches, "WHOLE_RANKINGS", 3)
+    cache.clear()
+    ann, bob = make_user("ann"), make_user("bob")
+    query = like(shown, k=5, order=order, least_band=Band.UNLIKELY)
+    bobs = search(query, bob)
+    turn(bobs.search_id, bob, number=9)
+    mine = [search(query, ann).search_id for _ in range(5)]
+    for one in mine[-3:] if order == Order.NAME else mine:
+        assert len(turn(one, ann, number=9).hits) == 5
+    for one in mine[:2]:
+        with pytest.raises(SearchExpired):
+            turn(one, ann, number=9)
+    for one in mine[2:]:
+        assert len(turn(one, ann, number=9).hits) == 5
+    assert len(turn(bobs.search_id, bob, number=9).hits) == 5
+    assert len(rankings_kept()) == 4
+
+
+def test_an_order_of_many_hits_holds_still_though_its_beginning_alone_is_kept_with_it(
+    shown, monkeypatch
+):
+    monkeypatch.setattr(searches, "LONGEST_HEAD", 20)
+    query = like(shown, k=7, order=Order.ADDED, least_band=Band.UNLIKELY)
+    whole = ids_of(search(like(shown, k=500, order=Order.ADDED, least_band=Band.UNLIKELY), VISITOR))
+    page = search(query, VISITOR)
+    Image.objects.update(added_at=datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+    seen = ids_of(page)
+    for number in range(2, 30):
+        seen += ids_of(turn(page.search_id, VISITOR, number=number))
+    assert seen == whole
 
 
 def test_totals_count_what_the_bands_leave_out(shown):
@@ -392,6 +470,56 @@ def test_keywords_need_a_text_that_holds_words():
             search(query, VISITOR)
 
 
+def test_a_minus_stands_for_not_as_postgres_has_it():
+    boat = named(caption="A boat", original_name="x.jpg")
+    house = named(caption="A house", original_name="x.jpg")
+    for text in ("- boat", "-boat", "house - boat", "-  -- boat", "!-boat", "(- boat)"):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT id FROM gallery_image WHERE full_text @@ websearch_to_tsquery(%s)", [text]
+            )
+            assert cursor.fetchall() == [(house,)], text
+        assert ids_of(search(words(text), VISITOR)) == [house], text
+    assert ids_of(search(words("-- boat"), VISITOR)) == [boat]
+    assert ids_of(search(words("boat -"), VISITOR)) == [boat]
+
+
+def test_a_word_that_is_said_a_hundred_times_is_looked_for_once():
+    boat = named(caption="A red boat", original_name="x.jpg")
+    query = words("boat Red " * 99)
+    assert ids_of(search(query, VISITOR)) == [boat]
+    assert tsquery_of(query) == tsquery_of(words("boat red"))
+    texts = Query(terms=query.terms * 16, mode=Mode.KEYWORD)
+    assert tsquery_of(texts) == tsquery_of(query)
+
+
+def test_a_keyword_query_has_at_most_32_words_all_texts_together():
+    names = [f"boat{number}" for number in range(33)]
+    assert tsquery_of(words(" ".join([*names[:32], "the", "of"]))).count("&") == 31
+    halves = (TextTerm(" ".join(names[:17])), TextTerm(" ".join(names[17:]), -1.0))
+    for query in (
+        words(" ".join(names)),
+        words(f'"{" ".join(names)}"'),
+        words("|".join(names)),
+        words(" or ".join(names)),
+        words(" ".join(str(number) for number in range(150))),
+        Query(terms=halves, mode=Mode.KEYWORD),
+        Query(terms=halves, mode=Mode.HYBRID),
+    ):
+        with pytest.raises(QueryInvalid, match="at most 32 words"):
+            tsquery_of(query)
+
+
+def test_an_image_that_the_query_names_is_no_hit_of_its_words_either(library_of_words):
+    named_ = Image.objects.filter(caption="A red boat at night").order_by("pk")
+    like_, good, bad = (image.uuid for image in named_[:3])
+    terms = (*library_of_words.terms, ImageTerm(like_))
+    query = replace(library_of_words, terms=terms, good=(good,), bad=(bad,))
+    found = ids_of(search(query, VISITOR))
+    assert not {image.pk for image in named_[:3]} & set(found)
+    assert {image.pk for image in named_[3:]} < set(found)
+
+
 def test_hybrid_fuses_the_ranks_of_vectors_and_words(library_of_words):
     query = library_of_words
     page = search(query, VISITOR)
@@ -447,3 +575,23 @@ def test_the_caption_leg_finds_an_image_by_its_best_caption(shown):
     assert len(page.hits) == 3
     assert page.hits[0].score == pytest.approx(1.0, abs=2e-3)
     assert page.hits[2].score == pytest.approx(-1.0, abs=2e-3)
+
+
+def test_totals_of_captions_alone_count_all_that_pass(shown):
+    space = ImageEmbedding.objects.first().space
+    centre = np.array(ImageEmbedding.objects.order_by("image_id").first().vector, dtype=np.float32)
+    images = list(Image.objects.order_by("pk")[1:101])
+    moved = normalise(np.linspace(0.1, 3, 100)[:, None] * make_vectors(100, seed=5) + centre)
+    for image, vector in zip(images, moved, strict=True):
+        for text in ("this", "that"):
+            caption = Caption.objects.create(image=image, text=text, source="test")
+            CaptionEmbedding.objects.create(caption=caption, space=space, vector=vector.tolist())
+    legs = ((Leg.IMAGE, 0.0), (Leg.CAPTION, 1.0))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rankings, "DEPTHS", (30, 60))
+        page = search(like(shown, legs=legs, k=3), VISITOR)
+        counted = totals(page.search_id, VISITOR)
+    assert 0 < counted.total < 60
+    assert sum(counted.by_band.values()) == 100
+    both = search(like(shown, legs=((Leg.CAPTION, 1.0),), k=3), VISITOR)
+    assert sum(totals(both.search_id, VISITOR).by_band.values()) == NEAR + FAR

@@ -6,12 +6,15 @@ import time
 import uuid
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.test import override_settings
 from PIL import Image as PillowImage
 
 from gallery import contact_sheet, pipeline, spaces
 from gallery.models import Image
 from gallery.query import Band, Hit
+from gallery.search import kept
 from tests.gallery.uploads import picture, stored
 from tests.rows import make_user
 
@@ -30,8 +33,10 @@ def images():
 
 def run(*arguments):
     printed = io.StringIO()
-    # Noise is unlike any words: without the last option hardly an image would come.
-    call_command("search", *arguments, "--band", "unlikely", stdout=printed)
+    if "--saved" not in arguments:
+        # Noise is unlike any words: without this hardly an image would come.
+        arguments = (*arguments, "--band", "unlikely")
+    call_command("search", *arguments, stdout=printed)
     return printed.getvalue()
 
 
@@ -95,7 +100,12 @@ def test_no_hits_are_told(images):
         (["boat", "--filter", "tga:sea"], "tga"),
         (["boat", "--order", "password"], "“order” must be one of"),
         (["boat", "--page", "9"], "The last page of this search is 1."),
-        (["boat", "--saved", "Boats"], "You have no saved search called “Boats”."),
+        (["--saved", "Boats"], "You have no saved search called “Boats”."),
+        (["boat", "--saved", "Boats"], "nothing else can be asked beside it"),
+        (["--saved", "Boats", "-k", "3"], "nothing else can be asked beside it"),
+        (["--saved", "Boats", "--image", __file__], "nothing else can be asked beside it"),
+        (["boat", "--image-weight", "2"], "more --image-weight than --image"),
+        (["--image", __file__, "--image-weight", "much"], "--image-weight must be a number"),
         (["boat", "--contact-sheet", "/nowhere/x.png"], "cannot be written: No such file"),
         (["boat", "-k", "0"], "k must be from 1"),
         (["boat", "--as", "nobody"], "There is no active user nobody."),
@@ -118,6 +128,26 @@ def test_a_later_page_goes_on_where_the_first_ended(images):
     first, second = hits("boat", "-k", "3"), hits("boat", "-k", "3", "--page", "2")
     assert [hit["rank"] for hit in first + second] == [1, 2, 3, 4]
     assert len({hit["id"] for hit in first + second}) == 4
+
+
+@pytest.mark.parametrize("asked", [("--page", "2"), ("--totals",), ("--why",), ("--facet", "tag")])
+def test_what_needs_a_kept_search_says_that_redis_is_silent(images, asked):
+    nowhere = settings.CACHES["default"] | {"LOCATION": "unix:///nowhere/redis.sock"}
+    kept._failed_at = -kept.RETRY_SECONDS
+    with override_settings(CACHES={"default": nowhere}):
+        assert len(hits("boat", "-k", "2")) == 2
+        with pytest.raises(CommandError, match=r"Redis\) does not answer"):
+            run("boat", "-k", "2", *asked)
+    kept._failed_at = -kept.RETRY_SECONDS
+
+
+def test_files_have_weights_in_their_order(images, tmp_path):
+    files = [tmp_path / f"{seed}.png" for seed in (1, 2)]
+    for seed, file in zip((1, 2), files, strict=True):
+        file.write_bytes(picture(seed))
+    both = ("--image", str(files[0]), "--image", str(files[1]))
+    assert hits(*both, "--image-weight", "1", "--image-weight", "9")[0]["caption"] == "Boat 2"
+    assert hits(*both, "--image-weight", "9")[0]["caption"] == "Boat 1"
 
 
 def test_it_carries_the_whole_query(images):

@@ -37,6 +37,11 @@ from gallery.query import (
 from gallery.search import explain, facets, search, totals, turn
 
 PARAMETERS = forms.PARAMETERS
+USUAL_K = "10"  # what a terminal has room for
+NOT_KEPT = (
+    "The store of searches (Redis) does not answer, so --page, --totals, --facet and --why cannot "
+    "be answered now; the first page can."
+)
 
 
 class Command(BaseCommand):
@@ -77,6 +82,10 @@ class Command(BaseCommand):
         if options["save"]:
             saved_searches.save(user, options["save"], query)
         page = search(query, user)
+        if not page.search_id and (
+            options["page"] != 1 or options["totals"] or options["why"] or options["facet"]
+        ):
+            raise CommandError(NOT_KEPT)
         if options["page"] != 1:
             page = turn(page.search_id, user, number=options["page"])
         found = Found(page, user, options)
@@ -137,6 +146,9 @@ def add_terms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image", action="append", default=[], type=Path, metavar="FILE", help="the like of a file"
     )
+    parser.add_argument(
+        "--image-weight", action="append", default=[], metavar="W", help="of each file, in order"
+    )
     for name, meaning in (
         ("--similar-to", "the like of an image of the gallery"),
         ("--similar-to-weight", "of each, in order"),
@@ -168,19 +180,37 @@ def add_ranking(parser: argparse.ArgumentParser) -> None:
         "--band", choices=list(Band), metavar="BAND", help=f"the least: {', '.join(Band)}"
     )
     parser.add_argument("--min-score", metavar="S", help="the least cosine similarity")
-    parser.add_argument("-k", default="10", help="how many hits a page (default: 10)")
+    parser.add_argument("-k", help=f"how many hits a page (default: {USUAL_K})")
 
 
 def query_of(options: dict[str, Any], user: User) -> Query:
+    given = {name: options[name] for name in PARAMETERS if options.get(name) not in (None, [])}
     if options["saved"]:
+        if given or options["image"] or options["image_weight"]:
+            raise CommandError(
+                "--saved asks a saved search as it is: nothing else can be asked beside it."
+            )
         return saved_searches.query_of(saved_searches.find(user, options["saved"]))
-    shown: tuple[Term, ...] = tuple(PixelsTerm(read_pixels(path)) for path in options["image"])
-    given = {name: options[name] for name in PARAMETERS if options.get(name) is not None}
+    given.setdefault("k", USUAL_K)
     lists = {
         name: [str(one) for one in value] if isinstance(value, list) else [str(value)]
         for name, value in given.items()
     }
-    return forms.from_parameters(lists, terms=shown)
+    return forms.from_parameters(lists, terms=shown_terms(options))
+
+
+def shown_terms(options: dict[str, Any]) -> tuple[Term, ...]:
+    """Return the image files as terms; one without a weight has 1."""
+    files, weights = options["image"], options["image_weight"]
+    if len(weights) > len(files):
+        raise CommandError("There are more --image-weight than --image: each belongs to one.")
+    try:
+        filled = [*map(float, weights), *[1.0] * (len(files) - len(weights))]
+    except ValueError as error:
+        raise CommandError("--image-weight must be a number.") from error
+    return tuple(
+        PixelsTerm(read_pixels(path), weight) for path, weight in zip(files, filled, strict=True)
+    )
 
 
 def read_pixels(path: Path) -> Pixels:
