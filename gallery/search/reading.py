@@ -27,6 +27,12 @@ _TAGS = RawSQL(
     output_field=Field(),  # psycopg makes dicts of json by itself
 )
 
+# What a hit shows. The rest (metadata, colours, all texts once more) comes when it is asked for.
+SHOWN = (
+    *("uuid", "caption", "original_name", "width", "height", "state"),
+    *("thumbnail_small", "visibility", "owner_id", "added_at", "taken_at"),
+)
+
 
 def hits(
     ranking: Ranking, viewer: AbstractBaseUser | AnonymousUser, *, first: int = 1
@@ -37,7 +43,7 @@ def hits(
     """
     image_by_id = (
         Image.objects.visible_to(viewer)
-        .defer("full_text")  # as long as all texts of the image together
+        .only(*SHOWN)
         .annotate(tag_rows=_TAGS)
         .in_bulk(ranking.ids.tolist())
     )

@@ -30,6 +30,7 @@ FACETS = (
 )
 TITLES = {"year": "Year taken"}
 FIRST = 6  # values of a facet that are seen at once
+REFUSALS = (SearchExpired, QueryInvalid, SearchUnavailable)
 GONE = "These results have expired. Search again to see it."
 
 
@@ -87,15 +88,18 @@ def facets_part(request: Request, search_id: str) -> HttpResponse:
         found = facets(search_id, request.user, FACETS)
         total = totals(search_id, request.user).total
         context["facets"] = shown_facets(found, total, form)
-    except SearchExpired:
-        context["problem"], status = GONE, 410
-    except QueryInvalid as error:
-        context["problem"], status = str(error), 400
-    except SearchUnavailable as error:
-        context["problem"], status = str(error), 503
+    except REFUSALS as error:
+        context["problem"], status = told(error)
     return render_page(
         request, "gallery/facets.html", context, part="gallery/_facets.html", status=status
     )
+
+
+def told(error: SearchExpired | QueryInvalid | SearchUnavailable) -> tuple[str, int]:
+    """Return the sentence and the HTTP status for what a search may answer instead of hits."""
+    if isinstance(error, SearchExpired):
+        return GONE, 410
+    return str(error), 400 if isinstance(error, QueryInvalid) else 503
 
 
 @may_search
@@ -111,12 +115,8 @@ def why(request: Request, search_id: str, uuid: UUID) -> HttpResponse:
             "bars": bars(explanation),
             "background": background(explanation),
         }
-    except SearchExpired:
-        context["problem"], status = GONE, 410
-    except QueryInvalid as error:
-        context["problem"], status = str(error), 400
-    except SearchUnavailable as error:
-        context["problem"], status = str(error), 503
+    except REFUSALS as error:
+        context["problem"], status = told(error)
     return render_page(
         request, "gallery/why.html", context, part="gallery/_why.html", status=status
     )

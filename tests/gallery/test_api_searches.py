@@ -317,7 +317,7 @@ def test_the_same_query_in_json_finds_the_same(client, images):
         '{"terms": [{"text": "boat"}], "filter": ' + '{"not": ' * 1000 + "1" + "}" * 1001,
         "[" * 100_000,
         '{"terms": [{"text": "boat", "weight": NaN}]}',
-        '{"terms": [{"text": "boat", "wieght": 1}]}',
+        '{"terms": [{"text": "boat", "wght": 1}]}',
         '{"terms": "boat"}',
         '{"terms": [{"text": "boat"}], "filter": {"field": "password", "op": "=", "value": "x"}}',
         '{"terms": [{"text": "boat"}], "version": 99}',
