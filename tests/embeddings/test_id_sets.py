@@ -199,8 +199,8 @@ def library(sets, settings):
     live.forget_all()
     space, ids = make_space(), make_images(60, category="birds")
     store(ids, make_vectors(60), space)
-    others = make_images(120)  # a filter that most pass needs no ids
-    store(others, make_vectors(120, seed=1), space)
+    others = make_images(400)  # a filter that many pass needs no ids
+    store(others, make_vectors(400, seed=1), space)
     return space, ids
 
 
