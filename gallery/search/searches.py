@@ -36,7 +36,7 @@ EXPIRED = "This search has expired; search again."
 SILENT = "The store of searches (Redis) does not answer; try again in a moment."
 
 # What may be kept at once: hits of a search itself, and whole rankings of a viewer. The visitors
-# are one viewer. A whole ranking of 100,000 hits is about a megabyte.
+# are one viewer. A whole ranking of 100,000 hits is up to 1.6 megabytes.
 LONGEST_HEAD = 2_000
 WHOLE_RANKINGS = 20
 WHOLE_RANKINGS_OF_VISITORS = 200

@@ -203,7 +203,7 @@ def test_a_gallery_without_an_encoder_says_so(client):
 
 
 def test_a_search_asks_few_queries(client, images, django_assert_max_num_queries):
-    with django_assert_max_num_queries(10):  # two of them because a test is a transaction
+    with django_assert_max_num_queries(8):
         client.get(SEARCH, {"q": "boat", **ALL})
 
 
