@@ -95,10 +95,14 @@ def fill(space: Space, vectors: Float16s) -> Ids:
     from django.contrib.auth.models import User
     from django.db import connection, transaction
 
+    from embeddings import feed
+    from gallery.models import ImageEmbedding
+
     owner, _ = User.objects.get_or_create(username="bench")
     categories = buckets(len(vectors))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("ALTER TABLE gallery_imageembedding DISABLE TRIGGER USER")
         for start in range(0, len(vectors), ROWS_AT_ONCE):
             some = categories[start : start + ROWS_AT_ONCE].tolist()
             cursor.execute(
@@ -116,6 +120,7 @@ def fill(space: Space, vectors: Float16s) -> Ids:
             "COPY gallery_imageembedding (image_id, space_id, vector) FROM STDIN (FORMAT BINARY)"
         )
         copy_in(statement, ids, space.pk, vectors)
+        feed.install(ImageEmbedding)  # wakes them
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
     return ids

@@ -136,7 +136,7 @@ def build_time(kind: str, vectors: Float16s, ids: Ids, bounds: Bounds) -> Row:
 def bytes_read(index: StoredIndex, queries: Float32s, wanted: int) -> float:
     """Return about how many bytes of vectors a search compares with."""
     if index.kind not in CODE_BYTES:
-        return len(index) * DIMENSIONS / 8  # 4 bits for each 4 dimensions, of every vector
+        return len(index) * DIMENSIONS / 16  # 4 bits for each 8 dimensions, of every vector
     counts = faiss.cvar.indexIVF_stats if index.kind == "ivf8" else faiss.cvar.hnsw_stats
     counts.reset()
     for query in queries:

@@ -36,8 +36,14 @@ SELECT f.table_id, f.server = here.server, pg_current_snapshot()::text, concat_w
     -- of the table: dropped and made again, it is another one
     (SELECT oid FROM pg_database WHERE datname = current_database()),
     to_regclass(quote_ident(%(table)s))::oid,
-    f.generation)
-FROM embeddings_feed f, (SELECT (pg_control_system()).system_identifier::text AS server) here
+    -- and of its triggers: one that slept for a while has been written anew (xmin)
+    watch.identity,
+    f.generation), watch.is_whole
+FROM embeddings_feed f, (SELECT (pg_control_system()).system_identifier::text AS server) here, (
+    SELECT string_agg(concat_ws('.', oid, xmin), ',' ORDER BY oid) AS identity,
+        count(*) = 4 AS is_whole
+    FROM pg_trigger WHERE tgrelid = to_regclass(quote_ident(%(table)s))
+        AND tgname LIKE 'embeddings\\_note\\_%%' AND tgenabled = 'A') watch
 WHERE f.table_name = %(table)s
 """
 
@@ -97,6 +103,7 @@ class _PlaceRow(NamedTuple):
     is_here: bool
     snapshot: str
     identity: str
+    is_watched: bool
 
 
 def vector_tables() -> list[type[AbstractEmbedding]]:
@@ -185,6 +192,9 @@ def _place(model: type[AbstractEmbedding]) -> _Place:
         row = _place_row(model)
     if row is None:
         raise FeedLost(f"{model._meta.db_table} has no change feed: run manage.py migrate.")
+    if not row.is_watched:
+        # Not ours to wake while someone loads data; until then nothing can be known to be current.
+        raise FeedLost(f"The triggers of {model._meta.db_table} sleep: run manage.py migrate.")
     return _Place(row.table_id, FeedPosition(row.identity, row.snapshot))
 
 

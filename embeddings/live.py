@@ -7,6 +7,7 @@ the reference once, at its start. Where there is no view, Postgres answers.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -297,7 +298,18 @@ def recall_now(model: type[AbstractEmbedding], space: Space) -> tuple[int, float
         return None
     root = snapshots.root_folder(model, space)
     spool = Spool.fill(stream_vectors(model, space), space.dimensions, root)
-    return view.snapshot_id, RecallProbe(probe_queries(space, spool), spool).recall_of(view.search)
+    return view.snapshot_id, RecallProbe(probe_queries(space, spool), spool).recall_of(
+        view.search, scored=view.scan_is_exact
+    )
+
+
+def _begin_anew() -> None:
+    """In a forked process: the thread that keeps views current is not in it, its locks may be."""
+    global _keeper, _indexes, _indexes_lock
+    _keeper, _indexes, _indexes_lock = _Keeper(), {}, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def keep_current() -> None:

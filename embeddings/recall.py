@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 from django.conf import settings
 
-from embeddings.indexes.contract import Candidates
+from embeddings.indexes.contract import Candidates, candidates_of
 from embeddings.indexes.kinds import StoredIndex
 from embeddings.indexes.spool import Spool
 from embeddings.models import QuerySample, Snapshot, Space
@@ -57,17 +57,23 @@ class RecallProbe:
         self._wanted = min(K, len(spool))
         self._least = kth_scores(queries, spool, self._wanted)
 
-    def recall_of(self, search: Searcher) -> float:
-        """Return the share of the K places that hold a true neighbour; 1.0 of an empty spool.
+    def recall_of(self, search: Searcher, *, scored: bool = True) -> float:
+        """Return the share of the K true neighbours that a search finds; 1.0 of an empty spool.
 
-        A vector as near as the K-th is a true neighbour, whichever of several alike it is.
+        It is asked as nearest() asks it: for some more than K, of which the K best are returned,
+        with `scored` by the index' own scores, else by exact ones. A vector as near as the K-th
+        is a true neighbour, whichever of several alike it is.
         """
         if not self._wanted or not len(self.queries):
             return 1.0
+        asked = candidates_of(self._wanted, scored=scored)
         found = 0
         for query, least in zip(self.queries, self._least, strict=True):
-            ids = search(query, self._wanted).ids
-            found += int(np.count_nonzero(self._scores(query, ids) >= least - SAME))
+            ids = search(query, asked).ids
+            right = np.count_nonzero(
+                self._scores(query, ids[: self._wanted] if scored else ids) >= least - SAME
+            )
+            found += min(int(right), self._wanted)
         return found / (self._wanted * len(self.queries))
 
     def _scores(self, query: Vector, ids: Ids) -> Scores:
@@ -108,14 +114,16 @@ def tune(index: StoredIndex, probe: RecallProbe, target: float) -> Tuned:
     It goes on a little beyond the target where it can, so that other queries find as much.
     """
     if not index.efforts:
-        recall = probe.recall_of(index.search)
+        recall = probe.recall_of(index.search, scored=index.scan_is_exact)
         return Tuned(index, recall, [], recall >= target)
     curve: list[list[float]] = []
     aim = target + (1 - target) / 4
     for effort in index.efforts:
         tried = index.with_effort(effort)
         timed = _Timed(tried.search)
-        curve.append([effort, probe.recall_of(timed), timed.milliseconds])
+        curve.append(
+            [effort, probe.recall_of(timed, scored=index.scan_is_exact), timed.milliseconds]
+        )
         recalls = [point[1] for point in curve]
         no_gain = len(curve) > 2 and recalls[-1] - max(recalls[:-2]) < NO_GAIN
         if recalls[-1] >= aim or (no_gain and recalls[-1] >= target):

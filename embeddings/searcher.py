@@ -163,7 +163,9 @@ class SemanticSearcher:
     def _vector_of(self, text: str | None, image: ImageSource | None) -> Vector:
         if image is not None:
             return cast(Vector, self.encoder.encode_images([open_image(image)])[0])
-        words = " ".join((text or "").split())
+        if not isinstance(text, str):
+            raise SearcherMisused(f"The text must be a str; it is a {type(text).__name__}.")
+        words = " ".join(text.split())
         if not words:
             raise SearcherMisused("The text is empty.")
         return cast(Vector, self.encoder.encode_texts([words])[0])

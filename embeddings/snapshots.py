@@ -58,6 +58,7 @@ class Meta:
     effort: float | None
     dimensions: int
     vectors: int
+    written: str  # unique, so that no two folders can have one name
     sha256: dict[str, str]
 
 
@@ -228,8 +229,14 @@ def open_snapshot(snapshot: Snapshot) -> OpenSnapshot:
 
 
 def _check(folder: Path) -> Meta:
-    """Read the files' own account, and raise SnapshotBroken unless they hold what it says."""
-    meta = Meta(**json.loads((folder / META_FILE).read_text()))
+    """Read the files' own account, and raise SnapshotBroken unless they hold what it says.
+
+    The account's own sha256 is in the folder's name, which the database holds.
+    """
+    account = (folder / META_FILE).read_bytes()
+    if not folder.name.endswith(_short(account)):
+        raise SnapshotBroken(f"{folder / META_FILE} has changed since it was written.")
+    meta = Meta(**json.loads(account))
     for name in (INDEX_FILE, IDS_FILE, BACKGROUND_FILE):
         if _sha256(folder / name) != meta.sha256.get(name):
             raise SnapshotBroken(f"{folder / name} has changed since it was written.")
@@ -240,9 +247,9 @@ def write(index: StoredIndex, kind: str, spool: Spool, root: Path) -> Path:
     """Write an index to a new folder below root, which is there whole or not at all."""
     draft = root / f"draft-{uuid.uuid4().hex}"
     draft.mkdir(parents=True)
-    folder = root / time.strftime(f"%Y%m%d-%H%M%S-{uuid.uuid4().hex[:8]}")
     try:
-        _fill(draft, index, kind, spool)
+        account = _fill(draft, index, kind, spool)
+        folder = root / time.strftime(f"%Y%m%d-%H%M%S-{_short(account)}")
         draft.rename(folder)
     finally:
         # Gone by its name if all went well; else a full disk must not be filled again next time.
@@ -251,15 +258,18 @@ def write(index: StoredIndex, kind: str, spool: Spool, root: Path) -> Path:
     return folder
 
 
-def _fill(folder: Path, index: StoredIndex, kind: str, spool: Spool) -> None:
+def _fill(folder: Path, index: StoredIndex, kind: str, spool: Spool) -> bytes:
+    """Write the files of a snapshot, and return their account as it is written."""
     index.write(folder / INDEX_FILE)
     np.save(folder / IDS_FILE, index.ids)
     np.save(folder / BACKGROUND_FILE, spool.sample(BACKGROUND).astype(np.float16))
     sha256 = {name: _sha256(folder / name) for name in (INDEX_FILE, IDS_FILE, BACKGROUND_FILE)}
-    meta = Meta(kind, index.effort, spool.dimensions, len(spool), sha256)
-    (folder / META_FILE).write_text(json.dumps(asdict(meta), indent=2))
+    meta = Meta(kind, index.effort, spool.dimensions, len(spool), uuid.uuid4().hex, sha256)
+    account = json.dumps(asdict(meta), indent=2).encode()
+    (folder / META_FILE).write_bytes(account)
     for file in folder.iterdir():
         _sync(file)
+    return account
 
 
 def remove_old(model: type[AbstractEmbedding], space: Space) -> None:
@@ -277,6 +287,17 @@ def remove_old(model: type[AbstractEmbedding], space: Space) -> None:
         for folder in root_folder(model, space).iterdir():
             if folder.name not in names:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_orphans() -> int:
+    """Remove the folders of spaces that are no more. Return how many."""
+    # Listed before the spaces are read: a space made meanwhile has no folder in the list.
+    folders = [folder for folder in settings.INDEX_DIR.glob("*/*") if folder.is_dir()]
+    there = {str(pk) for pk in Space.objects.values_list("pk", flat=True)}
+    orphans = [folder for folder in folders if folder.name.isdigit() and folder.name not in there]
+    for folder in orphans:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(orphans)
 
 
 def root_folder(model: type[AbstractEmbedding], space: Space) -> Path:
@@ -318,6 +339,10 @@ def _bytes_of(folder: Path) -> int:
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _short(account: bytes) -> str:
+    return hashlib.sha256(account).hexdigest()[:16]
 
 
 def _sync(path: Path) -> None:

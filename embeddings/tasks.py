@@ -24,6 +24,7 @@ _OF_ONE = (EmbeddingsError, DatabaseError, OSError, MemoryError, RuntimeError)
 @shared_task
 def build_due_snapshots() -> int:
     """Build the snapshots that are missing or far behind. Return how many were built."""
+    snapshots.remove_orphans()
     return _sum_over_spaces(_build_due)
 
 

@@ -58,9 +58,13 @@ class Neighbours(NamedTuple):
 def normalise(vectors: NDArray[np.floating]) -> Vectors:
     """Return vectors scaled to length 1, float32, of the same shape (n, d) or (d,).
 
-    Raise VectorInvalid for a vector that is zero or not finite: it has no direction.
+    Raise VectorInvalid for what holds anything but numbers, and for a vector that is zero or not
+    finite: it has no direction.
     """
-    array = np.asarray(vectors, dtype=np.float32)
+    try:
+        array = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise VectorInvalid(f"A vector holds something that is no number: {error}") from error
     lengths = np.linalg.norm(array, axis=-1, keepdims=True)
     if not np.isfinite(lengths).all():
         raise VectorInvalid("A vector holds NaN or infinity.")

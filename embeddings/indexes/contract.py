@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from embeddings.vectors import Ids, Scores, Vector, Vectors
 
+SPARE = 8  # candidates more than k, for rows that vanish between the index and Postgres
+OVER_FETCH = 2  # times k, where a filter will drop some or stored vectors are coarse
+
 Mask = NDArray[np.bool_]  # (n,), one truth value a vector of the index, in its order
 
 
@@ -42,6 +45,15 @@ class IdSet:
         alive = {key: pair for key, pair in self._masks.copy().items() if pair[0]() is not None}
         self._masks = {**alive, id(ids): (weakref.ref(ids), mask)}
         return mask
+
+
+def candidates_of(k: int, *, scored: bool) -> int:
+    """Return how many candidates an index is asked for where all of them pass.
+
+    `scored`: its scores are right to float32. Else those of the candidates are computed anew, and
+    the k best of more are the true ones more often.
+    """
+    return SPARE + k * (1 if scored else OVER_FETCH)
 
 
 class VectorIndex(Protocol):

@@ -17,23 +17,26 @@ from typing import Any
 
 import faiss as faiss_without_types
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
-from embeddings.indexes.contract import Candidates, Mask, best
+from embeddings.indexes.contract import Candidates, Mask, best, candidates_of
 from embeddings.indexes.spool import Halves, Spool
 from embeddings.vectors import Ids, Vector, Vectors
 
 # FAISS describes to a type checker the C++ below its Python, and not the Python.
 faiss: Any = faiss_without_types
 
-TUNED_FOR = 10  # hits that an effort was measured with
+TUNED_FOR = candidates_of(10, scored=False)  # an effort was measured with at most so many
 MOST_K = 1000  # for more, a graph or some lists cost as much as looking at every vector
 GRAPH_SHARE = 500  # vectors a hit, below which a graph costs as much as well
 LEAST_SHARE = 0.5  # allowed of all, below which a graph loses its way and a scan is quick
 TRAINING_ROWS = 40  # a cluster; FAISS asks for 39
 PROBED_OF = 40.0  # vectors in the lists that are probed, a hit
+LONG = 50_000  # vectors: a build of so many is worth a look at the machine
+LOOK_SECONDS = 0.2  # at the processors, to see which are idle
 REFINED_OF = 32.0  # candidates a hit that RaBitQ leaves to the refining step
-_EF = (16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0, 384.0, 512.0)
+_EF = (16.0, 24.0, 32.0, 40.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0, 384.0, 512.0)
 _POWERS = tuple(float(2**i) for i in range(10))
 
 
@@ -46,16 +49,18 @@ def lists_of(n: int) -> int:
     return int(2 ** max(0, min(round(np.log2(4 * max(1, n) ** 0.5)), int(most))))
 
 
-def _pq(n: int, d: int, refine: str) -> str:
-    """4 bits for each 4 dimensions, scanned in registers (Andre et al. 2017), then refined."""
-    width = -(-d // 4) * 4
+def _pq(d: int, of: int, refine: str) -> str:
+    """4 bits for each `of` dimensions, scanned in registers (Andre et al. 2017), then refined."""
+    width = -(-d // of) * of
     pad = f"Pad{width}," if width != d else ""
-    return f"{pad}PQ{width // 4}x4fs,Refine({refine})"
+    return f"{pad}PQ{width // of}x4fs,Refine({refine})"
 
 
 def _graph(effort: float, k: int, **selector: Any) -> Any:
-    # Among as many candidates as hits a graph finds only the easy ones.
-    return faiss.SearchParametersHNSW(efSearch=max(int(effort), 2 * k), **selector)
+    # For more than it was tuned with: among as many candidates as hits, a graph finds only the
+    # easy ones.
+    ef_search = max(int(effort), 2 * k - TUNED_FOR)
+    return faiss.SearchParametersHNSW(efSearch=ef_search, **selector)
 
 
 def _lists(effort: float, k: int, **selector: Any) -> Any:
@@ -63,7 +68,9 @@ def _lists(effort: float, k: int, **selector: Any) -> Any:
 
 
 def _refined(effort: float, k: int, **selector: Any) -> Any:
-    return faiss.IndexRefineSearchParameters(k_factor=effort, **selector)
+    # Never fewer candidates than it was tuned with: of few hits, the first pass is as coarse.
+    k_factor = effort * max(1.0, TUNED_FOR / k)
+    return faiss.IndexRefineSearchParameters(k_factor=k_factor, **selector)
 
 
 def _refined_lists(effort: float, k: int, **selector: Any) -> Any:
@@ -99,11 +106,13 @@ KINDS = {
             least=10_000, scan_is_exact=False,
         ),
         FaissKind(
-            "pq", lambda n, d: _pq(n, d, "SQfp16"), _POWERS[2:], _refined, "refine_index",
+            "pq", lambda n, d: _pq(d, 4, "SQfp16"), _POWERS[3:], _refined, "refine_index",
             least=1000, takes_selector=False,
         ),
+        # Half the codes: 32 MB of a million stay in a processor's cache, and are scanned in a
+        # quarter of the time. Where they are too coarse, more is refined, or "pq" takes over.
         FaissKind(
-            "pq8", lambda n, d: _pq(n, d, "SQ8"), _POWERS[2:], _refined, "refine_index",
+            "pq8", lambda n, d: _pq(d, 8, "SQ8"), _POWERS[3:], _refined, "refine_index",
             least=1000, takes_selector=False, scan_is_exact=False,
         ),
         # Gao and Long 2024: one bit a dimension.
@@ -282,7 +291,8 @@ def build(name: str, spool: Spool) -> FaissIndex:
     if not n and kind.efforts:
         kind = KINDS["flat"]
     # What takes long leaves a core to the searches that go on meanwhile.
-    with _idle_cores(less=1 if kind.parameters in (_graph, _lists, _refined_lists) else 0):
+    less = 1 if kind.parameters in (_graph, _lists, _refined_lists) else 0
+    with _threads(_idle_cores() - less if n >= LONG else 1):
         index = faiss.index_factory(d, kind.factory(n, d), faiss.METRIC_INNER_PRODUCT)
         if kind.parameters is _graph:
             index.hnsw.efConstruction = 80
@@ -293,15 +303,20 @@ def build(name: str, spool: Spool) -> FaissIndex:
     return FaissIndex(kind, spool.ids, index)
 
 
-@contextmanager
-def _idle_cores(*, less: int) -> Iterator[None]:
-    """Let FAISS use the cores that nobody else does, less some.
+def _idle_cores() -> int:
+    """Return how many cores nobody else uses now.
 
-    Its threads wait for one another by spinning: with one too many on a busy machine a build was
-    seen to take 20 times as long as with one alone.
+    FAISS' threads wait for one another by spinning: with one too many on a busy machine a build
+    was seen to take 20 times as long as with one alone.
     """
-    idle = round((os.cpu_count() or 1) - os.getloadavg()[0])
-    faiss.omp_set_num_threads(max(1, idle - less))
+    busy = psutil.cpu_percent(interval=LOOK_SECONDS) / 100
+    return round((os.cpu_count() or 1) * (1 - busy))
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Let FAISS use up to n threads."""
+    faiss.omp_set_num_threads(max(1, n))
     try:
         yield
     finally:

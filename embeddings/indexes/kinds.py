@@ -65,7 +65,7 @@ PROFILES = {
     "hnsw8": Profile(lambda d: d + _GRAPH_BYTES),
     "ivf8": Profile(lambda d: d + 16.0),
     "pq": Profile(lambda d: 2.0 * d + d / 8, ("flat",), quick_too=True),
-    "pq8": Profile(lambda d: d + d / 8, quick_too=True),
+    "pq8": Profile(lambda d: d + d / 16, quick_too=True),
     "rabitq": Profile(lambda d: d + d / 8 + 32.0),
     # Its file is a flat one; the vectors go to the device when it is opened.
     "gpu": Profile(lambda d: 2.0 * d, (), quick_too=True),

@@ -45,8 +45,8 @@ def nearest(
     of range, TypeError for a queryset that is no filter of these subjects.
     """
     rounded = _rounded(vector, space.dimensions)
-    if not 1 <= k <= MAX_K:
-        raise ValueError(f"k must be from 1 to {MAX_K:,}; it is {k}.")
+    if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
+        raise ValueError(f"k must be a whole number from 1 to {MAX_K:,}; it is {k!r}.")
     subject = model.subject_field().target_field.model
     filter_ = None if within is None else Subquery.of(within, subject)
     statements = Statements(model, space, rounded, filter_)
@@ -66,8 +66,9 @@ def nearest_exactly(
 
 
 def _rounded(vector: Vector, dimensions: int) -> Vector:
-    given = np.asarray(vector)
-    if given.shape != (dimensions,):
-        raise VectorInvalid(f"A vector of shape {given.shape} was given; ({dimensions},) is due.")
+    if np.shape(vector) != (dimensions,):
+        raise VectorInvalid(
+            f"A vector of shape {np.shape(vector)} was given; ({dimensions},) is due."
+        )
     # Rounded as the stored ones are, so that every route computes the same scores.
-    return normalise(given).astype(np.float16).astype(np.float32)
+    return normalise(vector).astype(np.float16).astype(np.float32)

@@ -12,15 +12,20 @@ from django.conf import settings
 
 from embeddings import feed, id_sets, live
 from embeddings.id_sets import Place
-from embeddings.indexes.contract import Candidates, IdSet, best
+from embeddings.indexes.contract import (
+    OVER_FETCH,
+    SPARE,
+    Candidates,
+    IdSet,
+    best,
+    candidates_of,
+)
 from embeddings.live import View
 from embeddings.nearest import costs, shares
 from embeddings.nearest.statements import Statements
 from embeddings.subqueries import Subquery
 from embeddings.vectors import Ids, Neighbours, Plan, Route, Step
 
-OVER_FETCH = 2  # times k, where a filter will drop some or stored vectors are coarse
-SPARE = 8  # more, for rows that vanish between the index and Postgres
 CAUTION = 1.5  # times what the share that passes tells to fetch
 WIDE = 0.3  # share that passes: from there on over-fetching beats reading ids on every index
 FEW = 2000  # ids: so many are read while they are counted
@@ -142,8 +147,7 @@ class Search:
         return SPARE + OVER_FETCH * self.k
 
     def wanted_of(self, view: View) -> int:
-        """Return how many candidates to take where all of them pass."""
-        return SPARE + self.k * (1 if view.scan_is_exact else OVER_FETCH)
+        return candidates_of(self.k, scored=view.scan_is_exact)
 
     def by_index(self, view: View, wanted: int) -> Neighbours | None:
         with self.step("index"):

@@ -137,6 +137,28 @@ def test_a_table_that_was_unwatched_for_a_while_begins_a_new_feed(space):
     assert feed.position(ImageEmbedding).identity != before.identity
 
 
+def test_triggers_that_sleep_are_told_and_begin_a_new_feed(space):
+    before = feed.position(ImageEmbedding)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE gallery_imageembedding DISABLE TRIGGER USER")
+        with pytest.raises(FeedLost, match="sleep"):
+            feed.position(ImageEmbedding)
+        cursor.execute("ALTER TABLE gallery_imageembedding ENABLE TRIGGER USER")
+    feed.install_all()
+    with pytest.raises(FeedLost):
+        feed.changes(ImageEmbedding, space, before)
+
+
+def test_it_sees_what_is_loaded_as_for_a_replica(space):
+    ids = make_images(1)
+    start = feed.position(ImageEmbedding)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL session_replication_role = replica")
+        store(ids, make_vectors(1), space)
+    assert changed_since(start, space) == (set(ids.tolist()), set())
+
+
 def test_after_a_restore_into_another_server_the_feed_begins_anew(space):
     ids = make_images(2)
     start = feed.position(ImageEmbedding)

@@ -20,11 +20,11 @@ APPROXIMATE = [name for name in ALL if name != "flat"]
 IN_FLOAT16 = {"flat", "hnsw", "pq", "gpu"}
 
 
-def clustered(n: int, d: int, *, seed: int = 0):
+def clustered(n: int, d: int, *, spread: float = 0.7, seed: int = 0):
     """Return n unit vectors (n, d) around n / 50 centres, in float16 precision."""
     chance = np.random.default_rng(seed)
     centres = chance.normal(size=(max(1, n // 50), d))
-    vectors = centres[chance.integers(0, len(centres), n)] + 0.7 * chance.normal(size=(n, d))
+    vectors = centres[chance.integers(0, len(centres), n)] + spread * chance.normal(size=(n, d))
     return normalise(vectors).astype(np.float16).astype(np.float32)
 
 
@@ -251,10 +251,15 @@ def test_tuning_raises_the_effort_until_the_recall_is_reached(tmp_path):
     assert all(ms > 0 for ms in times)
 
 
-def test_an_index_that_cannot_reach_the_recall_says_so(spool, queries):
-    tuned = tune(kinds.build("ivf8", spool), RecallProbe(queries, spool), 1.0)
+def test_an_index_that_cannot_reach_the_recall_says_so(tmp_path):
+    vectors = clustered(12_000, D, spread=0.004)
+    tuned = tune(
+        kinds.build("ivf8", spool_of(vectors, tmp_path)),
+        RecallProbe(queries_near(vectors, 60), spool_of(vectors, tmp_path)),
+        0.98,
+    )
     assert not tuned.is_enough
-    assert 0.9 < tuned.recall < 1.0  # 8 bits do not tell all neighbours apart
+    assert 0.2 < tuned.recall < 0.95  # 8 bits do not tell images of one subject apart
 
 
 @given(

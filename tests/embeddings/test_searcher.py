@@ -98,6 +98,7 @@ def test_what_cannot_be_done_is_a_sentence(searcher):
     refused = {
         "give text=, image= or both": lambda: searcher.search(),
         "The text is empty": lambda: searcher.search(text="  "),
+        "The text must be a str": lambda: searcher.search(text=7),
         "The image cannot be read": lambda: searcher.search(image=b"no image"),
         "No such file": lambda: searcher.search(image="/no/such/file.png"),
         "Give one of text=": lambda: searcher.add(red),
@@ -109,9 +110,14 @@ def test_what_cannot_be_done_is_a_sentence(searcher):
     for sentence, act in refused.items():
         with pytest.raises(SearcherMisused, match=sentence):
             act()
-    for wrong in (vector[:-1], vector * 0, vector * np.nan):
+    for wrong in (vector[:-1], vector * 0, vector * np.nan, ["x"] * len(vector)):
         with pytest.raises(VectorInvalid):
             searcher.add(red, vector=wrong)
+        with pytest.raises(VectorInvalid):
+            searcher.nearest(wrong)
+    for k in (0, 2.5, "three", 10**9):
+        with pytest.raises(ValueError, match="k must be a whole number"):
+            searcher.nearest(vector, k=k)
     assert not ImageEmbedding.objects.exists()
 
 

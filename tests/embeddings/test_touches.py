@@ -154,7 +154,7 @@ def test_a_table_that_was_unwatched_for_a_while_is_another_one():
     start = touches.position(IMAGE)
     run("ALTER TABLE gallery_image DISABLE TRIGGER embeddings_touch")
     assert touches.position(IMAGE) is None
-    run("ALTER TABLE gallery_image ENABLE TRIGGER embeddings_touch")
+    run("ALTER TABLE gallery_image ENABLE ALWAYS TRIGGER embeddings_touch")
     assert not is_untouched(start)
 
     start = touches.position(IMAGE)

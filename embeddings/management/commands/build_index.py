@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from embeddings import feed, snapshots
 from embeddings.errors import EmbeddingsError
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         table = model._meta.db_table
         try:
             snapshot = snapshots.build(model, space, kind=kind)
-        except (EmbeddingsError, OSError, MemoryError) as error:
+        except (EmbeddingsError, DatabaseError, OSError, MemoryError) as error:
             raise CommandError(f"{table} in {space} could not be built: {error}") from error
         if snapshot is None:
             raise CommandError(f"{table} in {space} is being built right now; try again then.")
