@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 K = 10
 QUERIES = 128
 ASKED = 96  # of these at most: the rest are made, so that one user's habits do not decide alone
-NEAR, FAR = 0.3, 1.0  # lengths of the step away from the data: as images and as texts lie
+FAR = 1.0  # length of the step away from the data: as texts lie, which are harder than images
 SAME = 1e-6  # two scores that differ by less are of vectors alike
 NO_GAIN = 0.001  # recall that a doubled effort must add to go on
 
@@ -33,15 +33,14 @@ def probe_queries(space: Space, spool: Spool) -> Vectors:
     """Return up to QUERIES vectors (n, dimensions) to measure recall with.
 
     What was searched for lately comes first. The rest are vectors of the space, moved away by
-    noise: half as far as an image lies from its like, half as far as a text lies from images.
+    noise, as far as a text lies from images.
     """
     asked = list(
         QuerySample.objects.filter(space=space).order_by("-asked_at").values_list("vector")[:ASKED]
     )
     some = spool.sample(QUERIES - len(asked), seed=1)
-    made = np.random.default_rng(7919).normal(size=some.shape) / max(1.0, space.dimensions**0.5)
-    made[::2] *= NEAR
-    made[1::2] *= FAR
+    made = np.random.default_rng(7919).normal(size=some.shape)
+    made *= FAR / max(1.0, space.dimensions**0.5)
     sampled = np.array(asked, np.float32).reshape(-1, space.dimensions)
     queries = normalise(np.concatenate([sampled, some + made]))
     # Rounded as nearest() rounds what it is asked.

@@ -64,11 +64,10 @@ def test_probes_are_what_was_asked_lately_and_some_that_were_made(space, spool):
     np.testing.assert_allclose(queries[: recall.ASKED], asked[: -recall.ASKED - 1 : -1], atol=1e-3)
 
 
-def test_made_probes_lie_near_the_data_and_off_it(space, spool):
+def test_made_probes_lie_off_the_data_as_texts_do(space, spool):
     vectors = spool.halves.astype(np.float32)
     nearest = (probe_queries(space, spool) @ vectors.T).max(axis=1)
-    assert np.median(nearest[::2]) > 0.92
-    assert np.median(nearest[1::2]) < 0.85
+    assert 0.6 < np.median(nearest) < 0.85
 
 
 def test_a_query_vector_is_remembered_once_a_second(space, monkeypatch):
