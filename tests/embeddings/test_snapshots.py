@@ -272,7 +272,7 @@ def test_below_the_recall_asked_for_a_safer_kind_is_built(settings, caplog):
     settings.INDEX_POLL_SECONDS = 1e-6
     live.forget_all()
     large = make_space(dimensions=24)
-    alike = dense(1600, spread=0.01)  # too much so for 8 bits to tell apart
+    alike = dense(1600, spread=0.001)  # too much so for 8 bits to tell apart
     store(make_images(1600), alike, large)
     settings.INDEX_RECALL = 0.98
     settings.INDEX_KIND = "hnsw8"
