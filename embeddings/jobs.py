@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 
 from embeddings.errors import VectorInvalid
 from embeddings.models import AbstractEmbedding, AbstractEmbeddingJob, Space
-from embeddings.streams import halfvec_text
+from embeddings.streams import array_cursor, float_array
 from embeddings.vectors import Vectors, normalise
 
 BACK_OFF_SECONDS = 5  # doubled with each attempt
@@ -46,7 +46,7 @@ RETURNING j.{subject}
 # subjects are locked first, as whoever deletes them does.
 _FINISH = """
 WITH there AS MATERIALIZED (
-    SELECT {key} AS id FROM {target} WHERE {key} = ANY(%(subjects)s)
+    SELECT {key} AS id FROM {target} WHERE {key} = ANY(%(subjects)s::bigint[])
     FOR KEY SHARE SKIP LOCKED
 ), ours AS MATERIALIZED (
     SELECT id FROM {jobs}
@@ -57,8 +57,9 @@ WITH there AS MATERIALIZED (
     RETURNING j.{subject}, j.space_id
 )
 INSERT INTO {vectors} ({subject}, space_id, vector)
-SELECT done.{subject}, done.space_id, new.vector::halfvec
-FROM done JOIN unnest(%(subjects)s::bigint[], %(vectors)s::text[]) AS new (id, vector)
+SELECT done.{subject}, done.space_id,
+    (%(numbers)s)[(new.place - 1) * %(width)s + 1 : new.place * %(width)s]::halfvec
+FROM done JOIN unnest(%(subjects)s::bigint[]) WITH ORDINALITY AS new (id, place)
   ON new.id = done.{subject}
 ON CONFLICT ({subject}, space_id)
 DO UPDATE SET vector = excluded.vector, embedded_at = now()
@@ -108,6 +109,7 @@ class Lease:
     token: uuid.UUID
     space: Space
     subjects: tuple[int, ...]  # primary keys
+    is_retry: bool = False  # one that failed before, or whose worker died
 
 
 @dataclass(frozen=True)
@@ -130,18 +132,24 @@ class Queue:
 
     def claim(self, space: Space, n: int) -> Lease | None:
         """Take up to n fresh jobs, else one that failed before; None when nothing is due."""
-        for attempts, most in (("attempts = 0", n), ("attempts > 0", 1)):
-            token = uuid.uuid4()
-            rows, _ = self._execute(
-                _CLAIM.replace("{attempts}", attempts),
-                token=token,
-                lease=timedelta(seconds=settings.JOB_LEASE_SECONDS),
-                space=space.pk,
-                n=most,
-            )
-            if rows:
-                return Lease(token, space, tuple(sorted(row[0] for row in rows)))
-        return None
+        return self.claim_fresh(space, n) or self._claim(space, 1, is_retry=True)
+
+    def claim_fresh(self, space: Space, n: int) -> Lease | None:
+        """Take up to n jobs that were never tried; None when none is due."""
+        return self._claim(space, n, is_retry=False)
+
+    def _claim(self, space: Space, n: int, *, is_retry: bool) -> Lease | None:
+        token = uuid.uuid4()
+        rows, _ = self._execute(
+            _CLAIM.replace("{attempts}", "attempts > 0" if is_retry else "attempts = 0"),
+            token=token,
+            lease=timedelta(seconds=settings.JOB_LEASE_SECONDS),
+            space=space.pk,
+            n=n,
+        )
+        if not rows:
+            return None
+        return Lease(token, space, tuple(sorted(row[0] for row in rows)), is_retry)
 
     def extend(self, lease: Lease) -> None:
         """Begin the lease's time anew; called between the steps of a long batch."""
@@ -162,13 +170,17 @@ class Queue:
                 f"{lease.space} has {lease.space.dimensions} dimensions and {len(subjects)} "
                 f"vectors were due; the encoder gave an array of {vectors.shape}."
             )
-        rows, _ = self._execute(
-            _FINISH,
-            token=lease.token,
-            subjects=list(subjects),
-            vectors=[halfvec_text(vector) for vector in normalise(vectors)],
-        )
-        return [row[0] for row in rows]
+        with array_cursor() as cursor:
+            cursor.execute(
+                self._named(_FINISH),
+                {
+                    "token": lease.token,
+                    "subjects": list(subjects),
+                    "numbers": float_array(normalise(vectors)),
+                    "width": lease.space.dimensions,
+                },
+            )
+            return [row[0] for row in cursor]
 
     def fail(self, lease: Lease, subject: int, reason: str, *, is_final: bool = False) -> bool:
         """Give a job back with a reason, to be tried later; parked if final or tried enough.
@@ -224,12 +236,14 @@ class Queue:
         return bool(rows[0][0])
 
     def _execute(self, statement: str, **parameters: Any) -> tuple[list[tuple[Any, ...]], int]:
-        text = statement
-        for name, value in self._names().items():
-            text = text.replace("{" + name + "}", value)
         with connection.cursor() as cursor:
-            cursor.execute(text, parameters)
+            cursor.execute(self._named(statement), parameters)
             return cursor.fetchall(), cursor.rowcount
+
+    def _named(self, statement: str) -> str:
+        for name, value in self._names().items():
+            statement = statement.replace("{" + name + "}", value)
+        return statement
 
     def _names(self) -> dict[str, str]:
         subject = self.jobs.subject_field()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import QuerySet
-from psycopg import sql
+from psycopg import Cursor, sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from embeddings.errors import VectorInvalid
 from embeddings.models import AbstractEmbedding, Space
@@ -22,6 +25,7 @@ from embeddings.vectors import Ids, Vector, Vectors
 
 ROWS_AT_ONCE = 16_384
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+_FLOAT4_OID, _FLOAT4_ARRAY_OID = 700, 1021  # the same in every Postgres
 
 
 def stream_vectors(
@@ -90,6 +94,43 @@ def halfvec_text(vector: Vector) -> str:
     # Five digits tell any two float16 apart, and are written three times as fast as all of them.
     rounded = vector.astype(np.float16).astype(float).tolist()
     return "[" + ",".join([f"{number:.5g}" for number in rounded]) + "]"
+
+
+class FloatArray(bytes):
+    """Vectors as one parameter: a `real[]` of all their numbers, in Postgres' binary form.
+
+    For a cursor of `array_cursor()`; text would take ten times as long to write and to read.
+    """
+
+
+def float_array(vectors: Vectors) -> FloatArray:
+    """Return all numbers of vectors (n, dimensions), row after row."""
+    numbers = np.zeros(vectors.size, np.dtype([("bytes", ">i4"), ("number", ">f4")]))
+    numbers["bytes"] = 4
+    numbers["number"] = vectors.ravel()
+    # One dimension, no NULL, of float4; so many of them, counted from 1.
+    header = struct.pack(">iiiii", 1, 0, _FLOAT4_OID, vectors.size, 1)
+    return FloatArray(header + numbers.tobytes())
+
+
+@contextmanager
+def array_cursor() -> Iterator[Cursor[tuple[Any, ...]]]:
+    """Give a cursor on Django's connection that takes a FloatArray as it is.
+
+    Django's own writes parameters into the statement, as text.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors, Cursor(connection.connection) as cursor:
+        cursor.adapters.register_dumper(FloatArray, _FloatArrayDumper)
+        yield cursor
+
+
+class _FloatArrayDumper(Dumper):
+    format = Format.BINARY
+    oid = _FLOAT4_ARRAY_OID
+
+    def dump(self, obj: FloatArray) -> bytes:
+        return obj
 
 
 def _row_format(dimensions: int) -> np.dtype[Any]:

@@ -11,6 +11,10 @@ class ImageRefused(GalleryError):
     """A file is not taken in; nothing of it was stored."""
 
 
+class StorageUnavailable(GalleryError):
+    """The files of images cannot be written or read now; nothing is wrong with the image."""
+
+
 class QueryInvalid(GalleryError):
     """A query cannot be answered as it stands."""
 
@@ -25,3 +29,7 @@ class SearchExpired(GalleryError):
 
 class NameTaken(GalleryError):
     """Its owner has a saved search of that name."""
+
+
+class DuplicatesChanged(GalleryError):
+    """A group of duplicates is no longer what the person who decides about it has seen."""

@@ -47,7 +47,7 @@ def count(
         raise QueryInvalid(f"There is no facet “{field[:60]}”; there are {', '.join(FACETS)}.")
     if field == "owner" and not viewer.is_authenticated:
         raise QueryInvalid("“owner” is for people who are logged in.")
-    among = _plain(images).visible_to(viewer)
+    among = _plain(images).shown_to(viewer)
     if ids is not None:
         # As one text: a hundred thousand parameters would take longer than the count.
         listed = "{" + ",".join(map(str, ids.tolist())) + "}"

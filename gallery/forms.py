@@ -8,8 +8,9 @@ from django import forms
 from django.conf import settings
 
 from gallery import texts
+from gallery.descriptions import Description
 from gallery.errors import ImageRefused
-from gallery.models import Image, Visibility
+from gallery.models import FolderUse, Image, UploadSession, Visibility
 
 
 class TagsField(forms.CharField):
@@ -70,19 +71,29 @@ class ManyFilesField(forms.FileField):
 
 class UploadForm(RecordForm):
     images = ManyFilesField()
+    folders = forms.ChoiceField(required=False, choices=FolderUse.choices)
+
+    @classmethod
+    def of(cls, session: UploadSession) -> UploadForm:
+        """Return the form as it was filled in for a session."""
+        said = Description.from_json(session.about)
+        initial = {
+            "caption": said.caption,
+            "tags": ", ".join(said.tags),
+            "album": said.album,
+            "folders": session.folders,
+        }
+        if said.visibility:
+            initial["visibility"] = said.visibility
+        return cls(initial=initial)
+
+    def description(self) -> Description:
+        names = ("caption", "tags", "album", "visibility")
+        return Description(**{name: self.cleaned_data[name] for name in names})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.setdefault("visibility", settings.DEFAULT_VISIBILITY)
-
-
-class SinceForm(forms.Form):
-    since = forms.DateTimeField(
-        error_messages={
-            "required": "“since” is missing.",
-            "invalid": "“since” must be a time such as 2026-05-31T12:00:00Z.",
-        }
-    )
 
 
 def problems(form: forms.Form) -> str:

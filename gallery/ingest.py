@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import IO, Any
+from dataclasses import dataclass, replace
+from typing import IO, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from gallery import colours, inspection, spaces, tasks, texts, thumbnails
-from gallery.errors import ImageRefused
-from gallery.inspection import Inspected
-from gallery.models import Album, Caption, Image, ImageEmbeddingJob, Tag, Visibility
+from gallery import inspection, spaces, tasks, texts, thumbnails
+from gallery.decoding import decoders
+from gallery.decoding.decoders import Studied
+from gallery.descriptions import Description
+from gallery.duplicates import verdicts
+from gallery.errors import ImageRefused, StorageUnavailable
+from gallery.interruptions import is_unsure
+from gallery.models import (
+    Album,
+    Caption,
+    DuplicateCheck,
+    Image,
+    ImageEmbeddingJob,
+    Tag,
+    Visibility,
+)
+
+logger = logging.getLogger(__name__)
 
 MAX_CAPTION = 10_000
 MAX_CAPTIONS = 20  # all of an image's texts share one full-text value, and Postgres bounds it
@@ -39,54 +53,78 @@ _PIECE_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewImage:
+class NewImage(Description):
     """A file that someone sends, and what they say about it. The file must be seekable."""
 
     file: IO[bytes]
     owner: AbstractBaseUser
     original_name: str = ""
-    caption: str = ""
-    tags: tuple[str, ...] = ()
-    album: str = ""
-    category: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    source_url: str = ""
-    licence: str = ""
-    attribution: str = ""
-    visibility: str = ""  # empty: DEFAULT_VISIBILITY
-    taken_at: datetime | None = None  # None: what EXIF says
-    captions: tuple[tuple[str, str], ...] = ()  # further ones, as (source, text)
 
 
-def add_image(new: NewImage) -> tuple[Image, bool]:
+class Added(NamedTuple):
+    """What became of a file: its row, and whether that is new."""
+
+    image: Image
+    is_new: bool
+
+
+def add_image(new: NewImage, *, note: Callable[[Added], None] = lambda _: None) -> Added:
     """Store an image and queue its embedding; return its row and whether it is new.
 
     Bytes the owner already has give back their own row, unchanged. Raise ImageRefused, with
-    nothing stored, for what is not taken. Files are written before the row is: in a transaction
-    of the caller's that is rolled back later, they would stay behind.
+    nothing stored, for what is not taken, and StorageUnavailable when the files cannot be written.
+    Files are written before the row is: in a transaction of the caller's that is rolled back
+    later, they would stay behind. `note` is called in the transaction that makes the row, so that
+    what it writes is there if and only if the image is.
     """
     new = _checked(new)
     inspection.check_size(new.file)
     sha256 = _sha256_of(new.file)
     held = _held(new.owner, sha256)
     if held is not None:
-        return held, False
+        return _held_already(held, note)
 
-    inspected = inspection.open_image(new.file, edge=thumbnails.LARGE)
+    studied = decoders.study(new.file)
     with ExitStack() as undo:
-        image = _described(new, inspected)
+        image = _described(new, studied)
         image.sha256 = sha256
-        _store_files(image, new.file, inspected, undo)
+        image.pixel_sha256 = studied.pixel_sha256 or sha256
+        _store_files(image, new.file, studied, undo)
         try:
-            _store_rows(image, new)
+            _store_rows(image, new, note)
         except IntegrityError:
             # Someone else was first with the same bytes: theirs is the row, our files go.
             held = _held(new.owner, sha256)
             if held is None:
                 raise
-            return held, False
+            return _held_already(held, note)
+        except (InterfaceError, OperationalError) as error:
+            if is_unsure(error):
+                # The commit may have come through. A file without a row costs space; a row
+                # without its file would be an image that is lost.
+                undo.pop_all()
+            raise
         undo.pop_all()
-    return image, True
+    return Added(image, is_new=True)
+
+
+def look_at(new: NewImage) -> Image | None:
+    """Say what `add_image` would do, and store nothing: the row that has these bytes already.
+
+    None: it would be new. Raise ImageRefused as it would.
+    """
+    new = _checked(new)
+    inspection.check_size(new.file)
+    held = _held(new.owner, _sha256_of(new.file))
+    if held is None:
+        decoders.study(new.file)
+    return held
+
+
+def _held_already(image: Image, note: Callable[[Added], None]) -> Added:
+    added = Added(image, is_new=False)
+    note(added)
+    return added
 
 
 def _checked(new: NewImage) -> NewImage:
@@ -95,6 +133,11 @@ def _checked(new: NewImage) -> NewImage:
         raise ImageRefused("The visibility must be public or private.")
     if len(new.captions) > MAX_CAPTIONS:
         raise ImageRefused(f"An image has at most {MAX_CAPTIONS} further captions.")
+    if (new.latitude is None) != (new.longitude is None):
+        raise ImageRefused("A place needs a latitude and a longitude.")
+    # Written so that NaN is refused too.
+    if not (abs(new.latitude or 0) <= 90 and abs(new.longitude or 0) <= 180):
+        raise ImageRefused("There is no place of that latitude and longitude.")
     taken_at = new.taken_at
     if taken_at is not None and timezone.is_naive(taken_at):
         taken_at = timezone.make_aware(taken_at)
@@ -111,6 +154,7 @@ def _checked(new: NewImage) -> NewImage:
         attribution=texts.line(new.attribution, name="attribution", longest=500),
         visibility=visibility,
         taken_at=taken_at,
+        camera=texts.line(new.camera, name="camera", longest=200),
         captions=tuple(_checked_caption(source, text) for source, text in new.captions),
     )
 
@@ -132,22 +176,26 @@ def _sha256_of(file: IO[bytes]) -> str:
 
 
 def _held(owner: AbstractBaseUser, sha256: str) -> Image | None:
-    return Image.objects.filter(owner_id=owner.pk, sha256=sha256).first()
+    held = Image.objects.filter(owner_id=owner.pk, sha256=sha256).first()
+    # What its owner replaced by another image does not come back with the next import.
+    return held or verdicts.replacement_of(owner.pk, sha256)
 
 
-def _described(new: NewImage, inspected: Inspected) -> Image:
+def _described(new: NewImage, studied: Studied) -> Image:
     """Return the record, unsaved, without its files."""
     return Image(
         uuid=uuid.uuid4(),
         owner_id=new.owner.pk,
         original_name=new.original_name,
-        mime_type=inspected.mime_type,
-        width=inspected.width,
-        height=inspected.height,
-        taken_at=new.taken_at or inspected.exif.taken_at,
-        camera=inspected.exif.camera,
-        latitude=inspected.exif.latitude,
-        longitude=inspected.exif.longitude,
+        mime_type=studied.mime_type,
+        width=studied.width,
+        height=studied.height,
+        taken_at=new.taken_at or studied.exif.taken_at,
+        camera=new.camera or studied.exif.camera,
+        latitude=studied.exif.latitude if new.latitude is None else new.latitude,
+        longitude=studied.exif.longitude if new.longitude is None else new.longitude,
+        colours=studied.colours,
+        perceptual_hash=studied.perceptual_hash,
         caption=new.caption,
         category=new.category,
         metadata=dict(new.metadata),
@@ -158,30 +206,37 @@ def _described(new: NewImage, inspected: Inspected) -> Image:
     )
 
 
-def _store_files(image: Image, file: IO[bytes], inspected: Inspected, undo: ExitStack) -> None:
+def _discard(name: str) -> None:
+    try:
+        default_storage.delete(name)
+    except OSError:
+        # A storage that takes no file may not delete one either: that costs space, not truth.
+        logger.warning("The file %s could not be removed; check_storage finds it later.", name)
+
+
+def _store_files(image: Image, file: IO[bytes], studied: Studied, undo: ExitStack) -> None:
     """Store the file and its thumbnails; `undo` deletes them unless it is emptied."""
-    large = thumbnails.resized(inspected.pixels, thumbnails.LARGE)
-    image.colours = colours.dominant(large)
     image.bytes = inspection.check_size(file)
     # Names are ours alone; two letters of the uuid keep folders small.
     place = f"{image.uuid.hex[:2]}/{image.uuid}"
 
     def store(name: str, content: File[bytes]) -> str:
-        undo.callback(default_storage.delete, name)  # before: a write may break off half-way
-        return default_storage.save(name, content)
+        undo.callback(_discard, name)  # before: a write may break off half-way
+        try:
+            return default_storage.save(name, content)
+        except OSError as error:
+            raise StorageUnavailable(f"The files cannot be stored: {error}.") from error
 
-    original = f"images/{place}.{_SUFFIXES[inspected.mime_type]}"
+    original = f"images/{place}.{_SUFFIXES[studied.mime_type]}"
     image.file = store(original, File(file))
-    for field_name, edge in (
-        ("thumbnail_large", thumbnails.LARGE),
-        ("thumbnail_small", thumbnails.SMALL),
-    ):
-        content = ContentFile(thumbnails.make(large, edge))
-        setattr(image, field_name, store(f"thumbnails/{place}-{edge}.webp", content))
+    image.thumbnail_large, image.thumbnail_small = (
+        store(f"thumbnails/{place}-{edge}.webp", ContentFile(studied.thumbnails[edge]))
+        for edge in (thumbnails.LARGE, thumbnails.SMALL)
+    )
 
 
 @transaction.atomic
-def _store_rows(image: Image, new: NewImage) -> None:
+def _store_rows(image: Image, new: NewImage, note: Callable[[Added], None]) -> None:
     if new.album:
         image.album, _ = Album.objects.get_or_create(owner_id=new.owner.pk, name=new.album)
     image.save(force_insert=True)
@@ -202,4 +257,6 @@ def _store_rows(image: Image, new: NewImage) -> None:
     ImageEmbeddingJob.objects.bulk_create(
         [ImageEmbeddingJob(image=image, space=space) for space in spaces.current()]
     )
+    DuplicateCheck.objects.create(image=image)
+    note(Added(image, is_new=True))
     transaction.on_commit(tasks.wake)

@@ -56,10 +56,10 @@ MAX_EDGE = 65_535  # pixels; the most that a JPEG can say
 _OPENING_READS = 10_000
 _DECODING_READS = 1_000_000
 
-# 50 megapixels of WebP take 750 MB while they are decoded: one such image at a time in a process,
-# whatever the number of its threads.
+# 50 megapixels of WebP take 750 MB while they are decoded: one such image at a time, whatever the
+# number of threads. Decode processes put a room here that they share.
 _LARGE_PIXELS = 12_000_000
-_one_large_decode = threading.Lock()
+room_for_large: AbstractContextManager[object] = threading.Lock()
 
 # What Pillow's parsers let through on hostile bytes.
 _BROKEN = (
@@ -68,7 +68,6 @@ _BROKEN = (
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     RuntimeError,
     SyntaxError,
@@ -182,6 +181,8 @@ class _Source(io.BufferedIOBase):
                 "The file is not an image of a kind that is taken: "
                 "JPEG, PNG, WebP, GIF, AVIF, HEIC, TIFF, BMP."
             ) from error
+        except MemoryError as error:
+            raise ImageRefused("Decoding the image takes more memory than one may take.") from error
         except _BROKEN as error:
             if self._failure is not None:
                 raise self._failure from error
@@ -232,7 +233,7 @@ def _count_pages(image: Pixels, most: int) -> int:
 
 
 def _room_for(size: tuple[int, int]) -> AbstractContextManager[object]:
-    return _one_large_decode if size[0] * size[1] > _LARGE_PIXELS else nullcontext()
+    return room_for_large if size[0] * size[1] > _LARGE_PIXELS else nullcontext()
 
 
 def _decode(image: Pixels, *, frames: int, edge: int | None) -> Inspected:

@@ -1,22 +1,20 @@
 """The worker's part: claim a batch, read it, encode it, write the vectors.
 
-Every step may be repeated. The job rows say what is left to do, whoever died in between.
+Every step may be repeated. The job rows say what is left to do, whoever died in between. How the
+steps of several batches overlap is in `overlap`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 
 from django.db import transaction
 from django.db.models import QuerySet
 
 from embeddings import jobs
 from embeddings.encoders import registry
-from embeddings.encoders.contract import Encoder
 from embeddings.errors import EncoderUnavailable, VectorInvalid
-from embeddings.jobs import Lease
 from embeddings.models import Space
 from embeddings.vectors import Vectors
 from gallery import spaces, subjects
@@ -28,17 +26,10 @@ from gallery.models import (
     ImageEmbeddingJob,
     State,
 )
-from gallery.subjects import CAPTIONS, IMAGES, Subjects
+from gallery.overlap import Encoded, Overlap
+from gallery.subjects import CAPTIONS, IMAGES, Batch, Subjects
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What a worker has claimed: some subjects of one kind, for one space."""
-
-    subjects: Subjects
-    lease: Lease
 
 
 def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
@@ -49,24 +40,48 @@ def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
     """
     written = 0
     unavailable: dict[int, EncoderUnavailable] = {}
-    while goes_on() and (batch := next_batch(without=unavailable)) is not None:
-        space = batch.lease.space
-        try:
-            written += embed(batch, registry.load(space))
-        except EncoderUnavailable as error:
-            batch.subjects.queue.give_back(batch.lease)
-            unavailable[space.pk] = error
+    with Overlap() as overlap:
+        while True:
+            _add_batches(overlap, goes_on, unavailable)
+            if overlap.is_empty:
+                break
+            encoded = overlap.pop()
+            try:
+                written += store(encoded)
+            except EncoderUnavailable as error:
+                encoded.batch.subjects.queue.give_back(encoded.batch.lease)
+                unavailable[encoded.batch.lease.space.pk] = error
     if unavailable:
         raise next(iter(unavailable.values()))
     return written
 
 
-def next_batch(*, without: Container[int] = ()) -> Batch | None:
-    """Claim the next batch. Asked anew after each: a new upload goes before an old refill."""
+def _add_batches(
+    overlap: Overlap, goes_on: Callable[[], bool], unavailable: dict[int, EncoderUnavailable]
+) -> None:
+    while overlap.has_room and goes_on():
+        batch = next_batch(without=unavailable, is_alone=overlap.is_empty)
+        if batch is None:
+            return
+        try:
+            encoder = registry.load(batch.lease.space)
+        except EncoderUnavailable as error:
+            batch.subjects.queue.give_back(batch.lease)
+            unavailable[batch.lease.space.pk] = error
+        else:
+            overlap.add(batch, batch.subjects.reading(batch.lease.subjects, encoder))
+
+
+def next_batch(*, without: Container[int] = (), is_alone: bool = True) -> Batch | None:
+    """Claim the next batch. Asked anew after each: a new upload goes before an old refill.
+
+    What failed before is given only to who does nothing else: it may kill the worker.
+    """
     for space in spaces.current():
         if space.pk not in without:
             for kind in subjects.ALL:
-                lease = kind.queue.claim(space, kind.at_once)
+                claim = kind.queue.claim if is_alone else kind.queue.claim_fresh
+                lease = claim(space, kind.at_once)
                 if lease is not None:
                     return Batch(kind, lease)
     return None
@@ -78,16 +93,18 @@ def is_due() -> bool:
     return any(kind.queue.is_due(space) for space in current for kind in subjects.ALL)
 
 
-def embed(batch: Batch, encoder: Encoder) -> int:
-    """Write the vectors of a batch; what cannot be read is parked with its reason."""
-    read = batch.subjects.read(batch.lease.subjects, encoder)
+def store(encoded: Encoded) -> int:
+    """Write the vectors of a batch; what could not be read is parked with its reason.
+
+    Raise EncoderUnavailable when the encoder could not do it now.
+    """
+    batch, read, vectors = encoded
     for one in read.unreadable:
         fail(batch, one.id, one.reason, is_final=one.is_final)
     if not read.ids:
         return 0
-    batch.subjects.queue.extend(batch.lease)
     try:
-        return finish(batch, read.ids, read.encode())
+        return finish(batch, read.ids, vectors())
     except (VectorInvalid, RuntimeError, ValueError, IndexError) as error:
         # One of them breaks the encoder. Each comes back alone, and the guilty one is parked.
         log.exception("A batch of %d could not be encoded.", len(read.ids))

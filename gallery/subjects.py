@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -12,10 +13,11 @@ from django.db.models import QuerySet
 from PIL.Image import Image as Pixels
 
 from embeddings.encoders.contract import Encoder
-from embeddings.jobs import Queue
+from embeddings.jobs import Lease, Queue
 from embeddings.vectors import Vectors
-from gallery import inspection
-from gallery.errors import ImageRefused
+from gallery.decoding import decoders
+from gallery.decoding.processes import DecoderDied
+from gallery.errors import ImageRefused, StorageUnavailable
 from gallery.models import (
     Caption,
     CaptionEmbedding,
@@ -28,6 +30,8 @@ from gallery.models import (
 
 # Texts are small and soon encoded: a claim and a commit for a few of them would cost more.
 CAPTIONS_AT_ONCE = 64
+# Files that are fetched from the storage at once, which may be far away.
+READ_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,11 @@ class Subjects(Protocol):
         """How many are a batch."""
         ...
 
-    def read(self, ids: Sequence[int], encoder: Encoder) -> Readable:
-        """Read subjects, without those that were deleted meanwhile."""
+    def reading(self, ids: Sequence[int], encoder: Encoder) -> Callable[[], Readable]:
+        """Look subjects up, and return what reads those that are still there.
+
+        That takes long, asks the database nothing, and may be called by another thread.
+        """
         ...
 
     def lock(self, ids: Iterable[int] | QuerySet[Any]) -> None:
@@ -72,6 +79,14 @@ class Subjects(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a worker has claimed: some subjects of one kind, for one space."""
+
+    subjects: Subjects
+    lease: Lease
+
+
 class Images:
     queue = Queue(ImageEmbeddingJob, ImageEmbedding)
 
@@ -79,23 +94,9 @@ class Images:
     def at_once(self) -> int:
         return int(settings.ENCODER_BATCH)
 
-    def read(self, ids: Sequence[int], encoder: Encoder) -> Readable:
-        decoded: list[int] = []
-        pixels: list[Pixels] = []
-        unreadable: list[Unreadable] = []
-        for image in Image.objects.filter(pk__in=ids).only("pk", "file").order_by("pk"):
-            try:
-                with image.file.open("rb") as file:
-                    pixels.append(inspection.open_for_encoder(file, encoder.image_edge))
-            except ImageRefused as refused:
-                unreadable.append(Unreadable(image.pk, str(refused), is_final=True))
-            except OSError as error:
-                # The storage may be back soon.
-                reason = f"The stored file cannot be read: {error}"
-                unreadable.append(Unreadable(image.pk, reason))
-            else:
-                decoded.append(image.pk)
-        return Readable(decoded, partial(encoder.encode_images, pixels), unreadable)
+    def reading(self, ids: Sequence[int], encoder: Encoder) -> Callable[[], Readable]:
+        images = list(Image.objects.filter(pk__in=ids).only("pk", "file").order_by("pk"))
+        return partial(_read_images, images, encoder)
 
     def lock(self, ids: Iterable[int] | QuerySet[Any]) -> None:
         # In this order, and images before jobs, as by whoever deletes or switches: in another one
@@ -114,16 +115,47 @@ class Captions:
     queue = Queue(CaptionEmbeddingJob, CaptionEmbedding)
     at_once = CAPTIONS_AT_ONCE
 
-    def read(self, ids: Sequence[int], encoder: Encoder) -> Readable:
+    def reading(self, ids: Sequence[int], encoder: Encoder) -> Callable[[], Readable]:
         rows = Caption.objects.filter(pk__in=ids).order_by("pk").values_list("pk", "text")
         text_by_id = dict(rows)
-        return Readable(list(text_by_id), partial(encoder.encode_texts, list(text_by_id.values())))
+        encode = partial(encoder.encode_texts, list(text_by_id.values()))
+        return lambda: Readable(list(text_by_id), encode)
 
     def lock(self, ids: Iterable[int] | QuerySet[Any]) -> None:
         pass
 
     def show(self, ids: Iterable[int], *, failure: str) -> None:
         pass
+
+
+def _read_images(images: Sequence[Image], encoder: Encoder) -> Readable:
+    decoded: list[int] = []
+    pixels: list[Pixels] = []
+    unreadable: list[Unreadable] = []
+    with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="reading") as pool:
+        for image, read in zip(
+            images, pool.map(partial(_read_image, edge=encoder.image_edge), images), strict=True
+        ):
+            if isinstance(read, Unreadable):
+                unreadable.append(read)
+            else:
+                decoded.append(image.pk)
+                pixels.append(read)
+    return Readable(decoded, partial(encoder.encode_images, pixels), unreadable)
+
+
+def _read_image(image: Image, *, edge: int) -> Pixels | Unreadable:
+    try:
+        with image.file.open("rb") as file:
+            return decoders.open_stored(file, edge=edge)
+    except DecoderDied as died:
+        # It may have been the machine, short of memory or time.
+        return Unreadable(image.pk, str(died))
+    except ImageRefused as refused:
+        return Unreadable(image.pk, str(refused), is_final=True)
+    except (OSError, StorageUnavailable) as error:
+        # The storage may be back soon.
+        return Unreadable(image.pk, f"The stored file cannot be read: {error}")
 
 
 IMAGES = Images()

@@ -24,6 +24,14 @@ def resized(pixels: Pixels, edge: int) -> Pixels:
     return pixels.resize((width, height), Resampling.BICUBIC)
 
 
+def both(large: Pixels) -> dict[int, bytes]:
+    """Return the two thumbnails that are stored, by edge, of pixels resized to LARGE."""
+    content = make(large, LARGE)
+    # Of a small image the two are the same: it is encoded once.
+    small = content if max(large.size) <= SMALL else make(large, SMALL)
+    return {LARGE: content, SMALL: small}
+
+
 def make(pixels: Pixels, edge: int) -> bytes:
     """Return the pixels of `inspection.open_image` as WebP of at most `edge` on the longer side."""
     encoded = io.BytesIO()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.urls import path
 
 from gallery import health, metrics
-from gallery.views import files, images, rankings, search, searches, upload
+from gallery.views import duplicates, files, images, imports, rankings, search, searches, upload
 
 urlpatterns = [
     path("", search.search_page, name="search"),
@@ -20,8 +20,23 @@ urlpatterns = [
     path("images/<uuid:uuid>/delete", images.delete, name="image-delete"),
     path("images/<uuid:uuid>/file", files.original, name="original"),
     path("images/<uuid:uuid>/thumbnail/<int:pixels>.webp", files.thumbnail, name="thumbnail"),
+    path(
+        "public/<uuid:uuid>/thumbnail/<int:pixels>.webp",
+        files.public_thumbnail,
+        name="public-thumbnail",
+    ),
     path("upload", upload.upload_page, name="upload"),
-    path("upload/progress", upload.progress, name="upload-progress"),
+    path("upload/<uuid:uuid>", upload.session_page, name="upload-session"),
+    path("upload/<uuid:uuid>/discard", upload.discard, name="upload-discard"),
+    path("imports", imports.imports_page, name="imports"),
+    path("imports/<uuid:uuid>", imports.import_page, name="import"),
+    path("imports/<uuid:uuid>/progress", imports.progress, name="import-progress"),
+    path("imports/<uuid:uuid>/<slug:doing>", imports.change, name="import-change"),
+    path("duplicates", duplicates.duplicates_page, name="duplicates"),
+    path("duplicates/decided", duplicates.verdicts_page, name="duplicate-verdicts"),
+    path("duplicates/decided/<int:pk>/forget", duplicates.forget, name="duplicate-forget"),
+    path("duplicates/<int:pk>", duplicates.decide, name="duplicate-decide"),
+    path("images/<uuid:uuid>/unlink", duplicates.unlink, name="image-unlink"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from celery.signals import worker_ready
+from django.conf import settings
 from django.core.cache import cache
 from redis.exceptions import RedisError
 
@@ -19,13 +20,15 @@ log = logging.getLogger(__name__)
 
 
 @worker_ready.connect
-def begin(**_signal: Any) -> None:
+def begin(sender: Any, **_signal: Any) -> None:
+    if settings.CELERY_TASK_DEFAULT_QUEUE not in sender.app.amqp.queues.consume_from:
+        return  # it does the upkeep alone: images wait for another one
     # A thread, because a solo worker answers nobody while it encodes.
     threading.Thread(target=_beat, name="sign of life", daemon=True).start()
 
 
 def is_alive() -> bool:
-    """Whether any worker gave a sign of life lately. Raise RedisError without Redis."""
+    """Whether a worker that embeds gave a sign of life lately. Raise RedisError without Redis."""
     return cache.get(ALIVE) is not None
 
 

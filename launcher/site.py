@@ -68,7 +68,15 @@ def children(address: Address, data_dir: Path) -> list[Command]:
         f"--bind={address.bind}",
     )
     return [
-        Command(name="worker", arguments=(*celery, "worker", *worker)),
+        Command(name="worker", arguments=(*celery, "worker", "--queues=semblance", *worker)),
+        # Builds the index and does what else takes minutes: no new image waits for it.
+        Command(
+            name="upkeep",
+            arguments=(
+                *(*celery, "worker", "--queues=semblance-upkeep", "--hostname=upkeep@%h"),
+                *worker,
+            ),
+        ),
         Command(name="beat", arguments=(*celery, "beat", *beat)),
         Command(
             name="web",

@@ -10,11 +10,14 @@ import re
 import zoneinfo
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from gallery.storage import addresses
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -99,6 +102,98 @@ class Environment(BaseSettings):
         default=1000, ge=1, le=100_000, description="Most frames an animated file may have."
     )
 
+    UPLOAD_KEEP_HOURS: int = Field(
+        default=24, ge=1, description="How long an upload may stand still before it is removed."
+    )
+    UPLOAD_UNFINISHED_MEGABYTES: int = Field(
+        default=2000, ge=1, description="Most that the unfinished uploads of one user may have."
+    )
+    UPLOAD_UNFINISHED_FILES: int = Field(
+        default=200, ge=1, description="Most uploads that one user may have unfinished."
+    )
+
+    ARCHIVE_MAX_MEMBERS: int = Field(
+        default=200_000, ge=1, le=5_000_000, description="Most members of a zip or tar archive."
+    )
+    ARCHIVE_MAX_GIGABYTES: float = Field(
+        default=100, gt=0, le=100_000, description="Most that an archive may unpack to."
+    )
+    ARCHIVE_MAX_RATIO: int = Field(
+        default=250,
+        ge=2,
+        le=100_000,
+        description="How many times its packed size a large member, or a packed tar, may have.",
+    )
+    IMPORT_UPLOAD_MEGABYTES: int = Field(
+        default=2000, ge=1, description="Largest archive or list that may be sent for an import."
+    )
+
+    DECODE_PROCESSES: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Images that a server process decodes at once, each in a process of its own; "
+        "0: as many as the machine has processors, at most 8.",
+    )
+    DECODE_SECONDS: int = Field(
+        default=60,
+        ge=1,
+        le=3600,
+        description="Longest that decoding an image may take before it is refused.",
+    )
+
+    DOWNLOAD_PRIVATE_ADDRESSES: bool = Field(
+        default=False,
+        description="Fetch from own networks and this machine too. Then whoever may import can "
+        "read what only this server should reach.",
+    )
+    DOWNLOAD_PORTS: CommaSeparated = Field(
+        default=("80", "443", "1024-65535"),
+        description="Ports that URLs may name, as numbers and ranges.",
+    )
+    DOWNLOAD_SECONDS: float = Field(
+        default=120,
+        gt=0,
+        le=3600,
+        description="Longest a download may take, all its attempts together.",
+    )
+    DOWNLOAD_ATTEMPTS: int = Field(
+        default=4, ge=1, le=10, description="Tries of a download whose failure may pass."
+    )
+    DOWNLOAD_TABLE_MEGABYTES: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="Largest list of images (CSV, Parquet, ...) that is fetched.",
+    )
+    DOWNLOAD_HOST_CONCURRENCY: int = Field(
+        default=6, ge=1, le=100, description="Downloads of a process from one host at once."
+    )
+    DOWNLOAD_HOST_INTERVAL_SECONDS: float = Field(
+        default=0.02,
+        ge=0,
+        le=60,
+        description="Time between two requests of a process to one host.",
+    )
+
+    STORAGE_URL: str = Field(
+        default="",
+        description="Where files of images are: a folder, or `s3://bucket/prefix?endpoint=...`; "
+        "empty: `media` in `DATA_DIR`.",
+    )
+    STORAGE_URL_SECONDS: int = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        description="Life of an address by which a browser fetches a file from the bucket; "
+        "0: the server sends all files.",
+    )
+    MEDIA_CDN_URL: str = Field(
+        default="",
+        description="Address of a CDN that fetches from this site, as `https://cdn.example.org`; "
+        "it gets the thumbnails of public images.",
+    )
+
     ENCODER: str = Field(
         default="",
         description="Encoder of a new gallery: `bundled`, a folder, or a hub id; empty: "
@@ -175,11 +270,17 @@ class Environment(BaseSettings):
         default=3, ge=1, le=20, description="Tries of an image before its job is parked."
     )
 
-    @field_validator("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", mode="before")
+    @field_validator("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DOWNLOAD_PORTS", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("DOWNLOAD_PORTS")
+    @classmethod
+    def known_ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        port_ranges(value)
         return value
 
     @field_validator("TIME_ZONE")
@@ -198,6 +299,20 @@ class Environment(BaseSettings):
         if value and info.field_name == "DATABASE_URL":
             dj_database_url.parse(value)  # raises ValueError, for a port that is none
         return value
+
+    @field_validator("STORAGE_URL")
+    @classmethod
+    def known_storage(cls, value: str) -> str:
+        addresses.parse(value, default=Path())  # raises ValueError
+        return value
+
+    @field_validator("MEDIA_CDN_URL")
+    @classmethod
+    def plain_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query):
+            raise ValueError("it must be an address such as https://cdn.example.org")
+        return value.rstrip("/")
 
     @field_validator("DATA_DIR")
     @classmethod
@@ -224,7 +339,27 @@ def _sentence(message: str) -> str:
 
 
 def _without_password(value: str) -> str:
-    return re.sub(r"://.*@", "://...@", value)
+    # Nor with what follows a question mark: somebody may have written a key there.
+    return re.sub(r"\?.*", "?...", re.sub(r"://.*@", "://...@", value), flags=re.DOTALL)
+
+
+def port_ranges(ports: tuple[str, ...]) -> tuple[range, ...]:
+    """Return DOWNLOAD_PORTS as numbers. Raise ValueError where they are none."""
+    ranges = []
+    for written in ports:
+        if not (numbers := re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", written)):
+            raise ValueError("it must be ports such as 80,443,8000-8999")
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+        if not 1 <= first <= last <= 65_535:
+            raise ValueError("ports are 1 to 65535, the lower one first")
+        ranges.append(range(first, last + 1))
+    return tuple(ranges)
+
+
+def origin(url: str) -> str:
+    """Return scheme and host of an address, as a Content-Security-Policy names them."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def celery_broker_url(redis_url: str) -> str:

@@ -8,7 +8,9 @@ import dj_database_url
 import django_stubs_ext
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
 
+from gallery.storage import addresses
 from searchsite import environment
 from searchsite.environment import BASE_DIR, celery_broker_url
 
@@ -112,9 +114,12 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-MEDIA_ROOT = DATA_DIR / "media"
+STORAGE = addresses.parse(ENVIRONMENT.STORAGE_URL, default=DATA_DIR / "media")
+STORAGE_URL_SECONDS = ENVIRONMENT.STORAGE_URL_SECONDS
+MEDIA_CDN_URL = ENVIRONMENT.MEDIA_CDN_URL
+MEDIA_ROOT = STORAGE.path if isinstance(STORAGE, addresses.FolderAddress) else DATA_DIR / "media"
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": STORAGE.backend(),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 FILE_UPLOAD_TEMP_DIR = None
@@ -129,7 +134,11 @@ CONTENT_SECURITY_POLICY = {
     "EXCLUDE_URL_PREFIXES": ["/admin/", "/api/v1/docs"],
     "DIRECTIVES": {
         "default-src": [SELF],
-        "img-src": [SELF, "blob:", "data:"],
+        "img-src": [
+            *(SELF, "blob:", "data:"),
+            *(STORAGE.origins if STORAGE_URL_SECONDS else ()),
+            *([environment.origin(MEDIA_CDN_URL)] if MEDIA_CDN_URL else []),
+        ],
         "object-src": [NONE],
         "base-uri": [NONE],
         "form-action": [SELF],
@@ -162,7 +171,16 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
+CELERY_IMPORTS = ["gallery.imports.tasks", "gallery.uploads.tasks", "gallery.duplicates.tasks"]
 CELERY_TASK_DEFAULT_QUEUE = "semblance"  # a Redis may have other tenants
+# What takes minutes has a queue of its own: a new image does not wait for an index to be built.
+# A worker that is told no queue serves both.
+UPKEEP_QUEUE = "semblance-upkeep"
+CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue(UPKEEP_QUEUE)]
+CELERY_TASK_ROUTES = {
+    pattern: {"queue": UPKEEP_QUEUE}
+    for pattern in ("embeddings.tasks.*", "gallery.imports.tasks.*", "gallery.duplicates.tasks.*")
+}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -189,6 +207,10 @@ CELERY_BEAT_SCHEDULE = {
     for name, task, seconds in (
         ("embed what waits", "gallery.tasks.embed_waiting", 30),
         ("find what was missed", "gallery.tasks.reconcile", 60),
+        ("compare new images", "gallery.duplicates.tasks.compare_waiting", 30),
+        ("tend uploads", "gallery.uploads.tasks.tend_uploads", 60),
+        ("work on imports", "gallery.imports.tasks.work_on_waiting", 30),
+        ("remove sent sources", "gallery.imports.tasks.remove_sent", 3600),
         ("build due snapshots", "embeddings.tasks.build_due_snapshots", 60),
         ("prune the change feed", "embeddings.tasks.prune_feed", 3600),
         ("measure recall", "embeddings.tasks.measure_recall", 86_400),
@@ -204,7 +226,17 @@ LOGGING = {
     "loggers": {
         # What the libraries tell at INFO (every HTTP call, every loaded weight) is noise here.
         name: {"level": "WARNING"}
-        for name in ("httpx", "urllib3", "transformers", "huggingface_hub", "botocore", "faiss")
+        for name in (
+            "httpx",
+            "httpcore",
+            "urllib3",
+            "transformers",
+            "huggingface_hub",
+            "boto3",
+            "botocore",
+            "s3transfer",
+            "faiss",
+        )
     },
 }
 
@@ -215,6 +247,25 @@ DEFAULT_VISIBILITY = ENVIRONMENT.DEFAULT_VISIBILITY
 MAX_IMAGE_BYTES = ENVIRONMENT.MAX_IMAGE_MEGABYTES * 10**6
 MAX_IMAGE_PIXELS = ENVIRONMENT.MAX_IMAGE_MEGAPIXELS * 10**6
 MAX_IMAGE_FRAMES = ENVIRONMENT.MAX_IMAGE_FRAMES
+UPLOAD_DIR = DATA_DIR / "uploads"
+UPLOAD_KEEP_HOURS = ENVIRONMENT.UPLOAD_KEEP_HOURS
+UPLOAD_UNFINISHED_BYTES = ENVIRONMENT.UPLOAD_UNFINISHED_MEGABYTES * 10**6
+UPLOAD_UNFINISHED_FILES = ENVIRONMENT.UPLOAD_UNFINISHED_FILES
+ARCHIVE_MAX_MEMBERS = ENVIRONMENT.ARCHIVE_MAX_MEMBERS
+ARCHIVE_MAX_BYTES = int(ENVIRONMENT.ARCHIVE_MAX_GIGABYTES * 10**9)
+ARCHIVE_MAX_RATIO = ENVIRONMENT.ARCHIVE_MAX_RATIO
+IMPORT_DIR = DATA_DIR / "imports"  # sources that were sent: archives and lists
+IMPORT_UPLOAD_BYTES = ENVIRONMENT.IMPORT_UPLOAD_MEGABYTES * 10**6
+DECODE_PROCESSES = ENVIRONMENT.DECODE_PROCESSES
+DECODE_SECONDS = ENVIRONMENT.DECODE_SECONDS
+
+DOWNLOAD_PRIVATE_ADDRESSES = ENVIRONMENT.DOWNLOAD_PRIVATE_ADDRESSES
+DOWNLOAD_PORTS = environment.port_ranges(ENVIRONMENT.DOWNLOAD_PORTS)
+DOWNLOAD_SECONDS = ENVIRONMENT.DOWNLOAD_SECONDS
+DOWNLOAD_ATTEMPTS = ENVIRONMENT.DOWNLOAD_ATTEMPTS
+DOWNLOAD_TABLE_BYTES = ENVIRONMENT.DOWNLOAD_TABLE_MEGABYTES * 10**6
+DOWNLOAD_HOST_CONCURRENCY = ENVIRONMENT.DOWNLOAD_HOST_CONCURRENCY
+DOWNLOAD_HOST_INTERVAL_SECONDS = ENVIRONMENT.DOWNLOAD_HOST_INTERVAL_SECONDS
 
 ENCODER = ENVIRONMENT.ENCODER
 ENCODER_REVISION = ENVIRONMENT.ENCODER_REVISION

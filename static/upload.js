@@ -1,124 +1,73 @@
-// The upload page: files go one by one, a few at a time, each with its own bar and its own answer.
-// Without this script the form sends them all in one request.
+// The upload page: files are sent a few at a time, each with its own bar, answer and retry.
+// Without this script the form sends its files in one request.
 
 "use strict";
 
-const AT_ONCE = 3;
+const AT_ONCE = 4;
+const ASK_AT_ONCE = 500; // files that the server is asked about in one request
+const LOOK_EVERY = 2000; // milliseconds
 
 const form = document.getElementById("upload-form");
 const input = document.getElementById("images");
-const outcomes = document.getElementById("outcomes");
-const sending = document.getElementById("sending");
-const waiting = [];
-let underWay = 0;
+const folder = document.getElementById("folder");
+const section = document.getElementById("sending");
+const element = (id) => document.getElementById(id);
+
+const suffixes = new Set(form.dataset.suffixes.split(" "));
+const sender = new Sender({
+  api: form.dataset.api,
+  csrf: form.elements.csrfmiddlewaretoken.value,
+  maxBytes: Number(form.dataset.maxMegabytes) * 1e6,
+});
+const list = new UploadList(element("files"), element("file-row"), act);
+
+const chosen = { entries: [], skipped: 0, unreadable: 0 };
+let session = form.dataset.session ?? "";
+let sessionFields = session ? fields() : "";
+let isPaused = false;
+let reading = Promise.resolve(); // of the last drop: two do not mix
+const totals = { files: 0, bytes: 0, sent: 0, stored: 0, held: 0 };
+
+for (const hidden of document.querySelectorAll(".with-script")) hidden.hidden = false;
+input.required = false;
+
+// Choosing
+
+function plural(n, word) {
+  return `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+}
 
 function describeChoice() {
-  const files = [...input.files];
-  const megabytes = files.reduce((sum, file) => sum + file.size, 0) / 1e6;
-  document.getElementById("chosen").textContent = files.length
-    ? `${files.length} ${files.length === 1 ? "image" : "images"}, ${megabytes.toFixed(1)} MB`
-    : "";
+  const { entries, skipped, unreadable } = chosen;
+  const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
+  const parts = [];
+  if (entries.length) parts.push(`${plural(entries.length, "image")}, ${megabytes(bytes)} MB`);
+  if (skipped) parts.push(`${plural(skipped, "file")} of the folders left aside: not images`);
+  if (unreadable) parts.push(`${unreadable} cannot be read`);
+  element("chosen").textContent = parts.join("; ");
 }
 
-function fieldsFor(file) {
-  const fields = new FormData(form);
-  fields.delete("images");
-  fields.append("images", file);
-  return fields;
-}
-
-function addRow(name) {
-  const row = sending.content.firstElementChild.cloneNode(true);
-  row.querySelector("span").textContent = name;
-  outcomes.append(row);
-  return row;
-}
-
-function refuse(row, sentence) {
-  const reason = document.createElement("span");
-  reason.textContent = sentence;
-  row.querySelector("progress").replaceWith(reason);
-  row.classList.add("refused");
-}
-
-function sendNext() {
-  while (underWay < AT_ONCE && waiting.length) {
-    underWay += 1;
-    send(waiting.shift());
-  }
-}
-
-function send({ fields, row }) {
-  const request = new XMLHttpRequest();
-  const bar = row.querySelector("progress");
-  request.upload.addEventListener("progress", (event) => {
-    if (event.lengthComputable) bar.value = event.loaded / event.total;
-  });
-  request.addEventListener("load", () => settle(row, request));
-  request.addEventListener("error", () => refuse(row, "The server does not answer. Send it again."));
-  request.addEventListener("loadend", () => {
-    underWay -= 1;
-    sendNext();
-  });
-  request.open("POST", form.action);
-  request.setRequestHeader("HX-Request", "true");
-  request.send(fields);
-}
-
-function settle(row, request) {
-  if (request.getResponseHeader("HX-Refresh")) {
-    refuse(row, "You are no longer logged in. Load the page again.");
-  } else if (request.status === 200 || request.status === 400) {
-    const answer = document.createElement("template");
-    answer.innerHTML = request.responseText;
-    const outcome = answer.content.querySelector(".outcome");
-    if (outcome && "new" in outcome.dataset) {
-      row.remove(); // from here on it is among the images below
-      watch();
-    } else if (outcome) {
-      row.replaceWith(outcome);
-    } else {
-      refuse(row, "The server's answer cannot be read.");
-    }
-  } else {
-    refuse(row, request.status === 413 ? "The file is too large." : "Something failed on the server. Send it again.");
-  }
-}
-
-// The server ends htmx's polling when nothing is left to wait for; a later file starts it again.
-let isWatched = true;
-let askedAt = 0;
-let storedAt = 0;
-
-function watch() {
-  storedAt = performance.now();
-  if (isWatched) return;
-  isWatched = true;
-  const ended = document.getElementById("progress");
-  const fresh = ended.cloneNode(true);
-  ended.replaceWith(fresh);
-  htmx.process(fresh);
-}
-
-document.addEventListener("htmx:beforeRequest", () => {
-  askedAt = performance.now();
-});
-
-document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.detail.xhr.status !== 286) return;
-  isWatched = false;
-  if (storedAt > askedAt) watch(); // the server could not know of it yet
-});
-
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  for (const file of input.files) waiting.push({ fields: fieldsFor(file), row: addRow(file.name) });
-  input.value = "";
+function choose(found) {
+  for (const entry of found.entries) chosen.entries.push(entry); // no spread: there may be 100,000
+  chosen.skipped += found.skipped;
+  chosen.unreadable += found.unreadable;
   describeChoice();
-  sendNext();
-});
+}
 
-input.addEventListener("change", describeChoice);
+function takeChosen() {
+  const { entries } = chosen;
+  Object.assign(chosen, { entries: [], skipped: 0, unreadable: 0 });
+  describeChoice();
+  return entries;
+}
+
+for (const one of [input, folder]) {
+  one.addEventListener("change", () => {
+    choose(entriesOfInput(one.files, suffixes));
+    one.value = "";
+  });
+}
+element("choose-folder").addEventListener("click", () => folder.click());
 
 document.addEventListener("dragover", (event) => {
   if (!event.dataTransfer.types.includes("Files")) return;
@@ -131,9 +80,213 @@ document.addEventListener("dragleave", (event) => {
 });
 
 document.addEventListener("drop", (event) => {
-  if (!event.dataTransfer.files.length) return;
+  if (!event.dataTransfer.types.includes("Files")) return;
   event.preventDefault();
   document.body.classList.remove("dropping");
-  input.files = event.dataTransfer.files;
-  describeChoice();
+  const handles = handlesOf(event.dataTransfer);
+  const news = (n) => {
+    element("chosen").textContent = `Looking into the folders: ${plural(n, "image")} so far`;
+  };
+  reading = reading.then(() => entriesOfDrop(handles, suffixes, news)).then(choose);
+});
+
+// Beginning
+
+function fields() {
+  const { caption, tags, album, folders, visibility } = form.elements;
+  return JSON.stringify({
+    caption: caption.value,
+    tags: tags.value.split(","),
+    album: album.value,
+    folders: folders.value,
+    visibility: visibility.value,
+  });
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  await reading;
+  if (!chosen.entries.length) {
+    element("chosen").textContent = "Choose at least one image.";
+    return;
+  }
+  const entries = takeChosen();
+  try {
+    await beginSession();
+    await enqueue(entries);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    choose({ entries: entries.filter((entry) => !entry.state), skipped: 0, unreadable: 0 });
+    element("chosen").textContent = error.message;
+  }
+});
+
+// One session, as long as the same is said of the files.
+async function beginSession() {
+  const said = fields();
+  if (session && said === sessionFields) return;
+  const record = await sender.json("POST", "upload-sessions", JSON.parse(said));
+  session = record.id;
+  sessionFields = said;
+  history.replaceState(null, "", record.url);
+  // Where it does not come, the files are sent all the same.
+  await htmx.ajax("GET", record.url, { target: "#progress", swap: "outerHTML" }).catch(() => {});
+}
+
+// Ask which of them are there, announce the others, and put them in line.
+async function enqueue(entries) {
+  section.hidden = false;
+  const missing = [];
+  for (let start = 0; start < entries.length; start += ASK_AT_ONCE) {
+    const some = entries.slice(start, start + ASK_AT_ONCE);
+    const uploads = await sender.known(some);
+    some.forEach((entry, index) => {
+      Object.assign(entry, { offset: 0, sent: 0, session });
+      if (uploads[index]) sender.take(entry, uploads[index]);
+      if (!entry.done) missing.push(entry);
+    });
+  }
+  const begun = missing.filter((entry) => entry.address).length;
+  await sender.json("PATCH", `upload-sessions/${session}`, { files: unbegun() + missing.length - begun });
+  for (const entry of entries) {
+    totals.files += 1;
+    totals.bytes += entry.bytes;
+    if (entry.done) finish(entry, entry.done);
+    else list.put(entry, "waiting");
+  }
+  section.scrollIntoView({ block: "nearest" });
+  sendNext();
+}
+
+function unbegun() {
+  const left = [...list.of("waiting"), ...list.of("paused"), ...list.of("sending")];
+  return left.filter((entry) => !entry.address && entry.session === session).length;
+}
+
+// Sending
+
+function sendNext() {
+  while (!isPaused && list.count("sending") < AT_ONCE && list.count("waiting")) send(list.first("waiting"));
+  showTotals();
+}
+
+async function send(entry) {
+  entry.isStopped = false;
+  entry.note = "";
+  list.put(entry, "sending");
+  try {
+    finish(entry, await sender.send(entry, entry.session));
+  } catch (error) {
+    if (error instanceof Stopped) {
+      if (!entry.isCancelled) list.put(entry, "paused");
+    } else if (error instanceof Refused) {
+      entry.note = error.message;
+      list.put(entry, "failed");
+    } else {
+      throw error;
+    }
+  } finally {
+    sendNext();
+    look();
+  }
+}
+
+// The place to say more of an image that was stored: `done` is {state, image}.
+function finish(entry, done) {
+  entry.done = done;
+  entry.sent = entry.bytes;
+  entry.file = null; // the browser may forget it
+  totals.sent += entry.bytes;
+  totals[done.state === "new" ? "stored" : "held"] += 1;
+  list.put(entry, "done");
+}
+
+// A row's button.
+function act(entry) {
+  if (entry.state === "failed") {
+    Object.assign(entry, { address: null, offset: 0, sent: 0 });
+    list.put(entry, "waiting");
+    sendNext();
+  } else {
+    cancel(entry);
+    showTotals();
+  }
+}
+
+function cancel(entry) {
+  entry.isCancelled = true;
+  stop(entry);
+  sender.forget(entry);
+  list.remove(entry);
+  totals.files -= 1;
+  totals.bytes -= entry.bytes;
+}
+
+element("retry-all").addEventListener("click", () => {
+  for (const entry of list.of("failed")) act(entry);
+});
+
+element("pause").addEventListener("click", () => {
+  isPaused = !isPaused;
+  element("pause").textContent = isPaused ? "Go on" : "Pause";
+  if (isPaused) for (const entry of list.of("sending")) stop(entry);
+  else for (const entry of list.of("paused")) list.put(entry, "waiting");
+  sendNext();
+});
+
+element("cancel").addEventListener("click", () => {
+  for (const state of ["waiting", "paused", "sending"]) list.of(state).forEach(cancel);
+  showTotals();
+});
+
+// Telling
+
+let wasBusy = false;
+
+function showTotals() {
+  const under = list.of("sending").concat(list.of("paused"));
+  const sent = totals.sent + under.reduce((sum, entry) => sum + entry.sent, 0);
+  const done = list.count("done");
+  const failed = list.count("failed");
+  const left = under.length + list.count("waiting");
+  const parts = [`${done.toLocaleString("en")} of ${plural(totals.files, "file")}`, `${megabytes(sent)} of ${megabytes(totals.bytes)} MB`];
+  if (totals.held) parts.push(`${totals.held.toLocaleString("en")} already there`);
+  if (failed) parts.push(`${failed.toLocaleString("en")} failed`);
+  element("totals").textContent = parts.join(" · ");
+  element("sent-bytes").value = totals.bytes ? sent / totals.bytes : 1;
+  element("sending-title").textContent = isPaused && left ? "Paused" : left ? "Sending" : failed ? "Sent, but not all" : "All sent";
+  element("retry-all").hidden = !failed;
+  element("pause").hidden = element("cancel").hidden = !left;
+  const isBusy = left > 0;
+  if (isBusy !== wasBusy) element("sending-news").textContent = `${element("sending-title").textContent}: ${parts[0]}`;
+  document.body.classList.toggle("is-sending", isBusy);
+  if (wasBusy && !isBusy) reannounce();
+  wasBusy = isBusy;
+}
+
+// What the browser found out itself was announced and not sent: the session need not wait for it.
+function reannounce() {
+  const files = list.of("failed").filter((entry) => !entry.isBegun).length;
+  sender.json("PATCH", `upload-sessions/${session}`, { files }).then(look, () => {});
+}
+
+setInterval(() => {
+  if (list.count("sending")) showTotals();
+}, 500);
+
+// What the server says of the session: asked for now and then while files arrive.
+let lookedAt = 0;
+let looking = 0;
+
+function look() {
+  clearTimeout(looking);
+  const wait = Math.max(0, lookedAt + LOOK_EVERY - performance.now());
+  looking = setTimeout(() => {
+    lookedAt = performance.now();
+    htmx.trigger(document.body, "look");
+  }, wait);
+}
+
+addEventListener("beforeunload", (event) => {
+  if (list.count("sending") || list.count("waiting") || list.count("paused")) event.preventDefault();
 });

@@ -14,6 +14,8 @@ def own_folders(settings, tmp_path: Path) -> Iterator[None]:
     """Every test has its own files, snapshots and cache."""
     settings.MEDIA_ROOT = tmp_path / "media"
     settings.INDEX_DIR = tmp_path / "index"
+    settings.UPLOAD_DIR = tmp_path / "uploads"
+    settings.IMPORT_DIR = tmp_path / "imports"
     settings.STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

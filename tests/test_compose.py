@@ -20,7 +20,10 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 
 # What a container reads that is no setting of ours.
-FOREIGN = {"OMP_NUM_THREADS", "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
+FOREIGN = {
+    *("OMP_NUM_THREADS", "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+}
 
 each_service = pytest.mark.parametrize("name", SERVICES)
 each_of_ours = pytest.mark.parametrize("name", OURS)
@@ -40,7 +43,7 @@ def test_it_follows_the_compose_specification():
 
 
 def test_it_has_every_process_of_the_production_shape():
-    assert set(SERVICES) == {"postgres", "redis", "migrate", "web", "worker", "beat"}
+    assert set(SERVICES) == {"postgres", "redis", "migrate", "web", "worker", "upkeep", "beat"}
 
 
 @each_service
@@ -54,7 +57,7 @@ def test_a_service_waits_only_for_services_that_can_satisfy_it(name: str):
             assert service["restart"] == "no"
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "upkeep", "beat"])
 def test_what_needs_the_tables_waits_for_them(name: str):
     assert SERVICES[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 

@@ -7,6 +7,7 @@ of Postgres is given.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,7 @@ def nearest(
     of range, TypeError for a queryset that is no filter of these subjects.
     """
     rounded = _rounded(vector, space.dimensions)
-    if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
-        raise ValueError(f"k must be a whole number from 1 to {MAX_K:,}; it is {k!r}.")
+    k = _checked_k(k)
     subject = model.subject_field().target_field.model
     filter_ = None if within is None else Subquery.of(within, subject)
     statements = Statements(model, space, rounded, filter_)
@@ -63,6 +63,16 @@ def nearest_exactly(
 ) -> Neighbours:
     """Return what nearest() returns, by Postgres alone: slower, and the judge of every index."""
     return nearest(model, space, vector, k=k, within=within, route=Route.POSTGRES)
+
+
+def _checked_k(k: int) -> int:
+    try:
+        whole = operator.index(k)
+    except TypeError:
+        whole = 0
+    if not 1 <= whole <= MAX_K:
+        raise ValueError(f"k must be a whole number from 1 to {MAX_K:,}; it is {k!r}.")
+    return whole
 
 
 def _rounded(vector: Vector, dimensions: int) -> Vector:

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 
 from gallery.inspection import MIME_TYPES
-from gallery.models import Image
+from gallery.models import Image, LinkState
 
 
 class TypedFilter(admin.SimpleListFilter):
@@ -61,6 +61,19 @@ class CategoryFilter(TypedFilter):
     title = "category"
     parameter_name = "category"
     lookup = "category"
+
+
+class LinkFilter(admin.SimpleListFilter):
+    title = "source link"
+    parameter_name = "link"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, state.label) for state in LinkState]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Image]) -> QuerySet[Image]:
+        if self.value() not in LinkState.values:
+            return queryset
+        return queryset.filter(source_link__state=self.value(), source_link__url=F("source_url"))
 
 
 class MimeTypeFilter(admin.SimpleListFilter):

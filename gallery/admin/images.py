@@ -22,7 +22,7 @@ from gallery import removal, tasks, texts
 from gallery.admin import filters, links
 from gallery.admin.actions import ACTIONS, ImageActionForm
 from gallery.errors import ImageRefused
-from gallery.models import Caption, Image, State
+from gallery.models import Caption, Image, SourceLink, State
 
 
 class ImageForm(forms.ModelForm[Image]):
@@ -83,13 +83,13 @@ class ImageAdmin(admin.ModelAdmin[Image]):
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
     readonly_fields = (
         *("preview", "state_with_reason", "owner", "uuid", "sha256", "mime_type", "size"),
-        *("dominant_colours", "added_at", "changed_at"),
+        *("link", "dominant_colours", "added_at", "changed_at"),
     )
     fieldsets = (
         (None, {"fields": ("preview", "state_with_reason", "caption", "tags")}),
         ("Place in the gallery", {"fields": ("album", "category", "visibility", "owner")}),
         ("Taken", {"fields": ("taken_at", "camera", ("latitude", "longitude"))}),
-        ("Origin", {"fields": ("original_name", "source_url", "licence", "attribution")}),
+        ("Origin", {"fields": ("original_name", "source_url", "link", "licence", "attribution")}),
         ("Metadata", {"fields": ("metadata",)}),
         (
             "File",
@@ -107,10 +107,10 @@ class ImageAdmin(admin.ModelAdmin[Image]):
         *("owner", "added"),
     )
     list_display_links = ("small", "name")
-    list_select_related = ("owner", "album")
+    list_select_related = ("owner", "album", "source_link")
     list_filter = (
         *("state", "visibility", filters.TagFilter, filters.AlbumFilter),
-        *(filters.CategoryFilter, "added_at", filters.MimeTypeFilter),
+        *(filters.CategoryFilter, "added_at", filters.MimeTypeFilter, filters.LinkFilter),
     )
     list_per_page = 50
     search_fields = ("full_text",)
@@ -157,7 +157,8 @@ class ImageAdmin(admin.ModelAdmin[Image]):
     def name(self, image: Image) -> SafeString:
         # Names are long words: they may break, or the last columns would be out of sight.
         style = "display:inline-block;width:12em;overflow-wrap:anywhere"
-        return format_html('<span style="{}">{}</span>', style, image)
+        name = format_html('<span style="{}">{}</span>', style, image)
+        return format_html("{}{}", name, links.broken_mark(image))
 
     @admin.display(description="preview")
     def preview(self, image: Image) -> SafeString:
@@ -168,6 +169,16 @@ class ImageAdmin(admin.ModelAdmin[Image]):
         if image.state == State.FAILED:
             return f"Failed: {image.failure or 'no reason is known'}"
         return image.get_state_display()
+
+    @admin.display(description="source link")
+    def link(self, image: Image) -> str:
+        known = SourceLink.of(image)
+        if known is None:
+            return (
+                "Not looked at yet: manage.py check_links does that." if image.source_url else "-"
+            )
+        looked_at = f"{timezone.localtime(known.checked_at):%Y-%m-%d %H:%M}"
+        return f"{known.get_state_display()}. {known.reason} Looked at {looked_at}."
 
     @admin.display(description="tags")
     def tag_names(self, image: Image) -> str:

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from gallery.models import Image
+from gallery.models import Image, SourceLink
 
 
 def thumbnail(image: Image, *, edge: int = 72) -> SafeString:
@@ -36,6 +36,17 @@ def preview(image: Image) -> SafeString:
 
 def alternative_text(image: Image) -> str:
     return image.caption[:100] or image.original_name
+
+
+def broken_mark(image: Image) -> SafeString:
+    """A word below the name of an image whose source is gone, and nothing else."""
+    known = SourceLink.of(image)
+    if known is None or not known.is_broken:
+        return SafeString()
+    return format_html(
+        '<br><small title="{}" style="color:var(--error-fg)">source link broken</small>',
+        known.reason,
+    )
 
 
 def images_link(text: str, **conditions: str) -> SafeString:

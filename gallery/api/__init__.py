@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gallery.api import images, saved, searches
+from gallery.api import duplicates, images, imports, saved, searches, uploads
 from gallery.api.auth import WRITERS
 from gallery.api.errors import JsonAPI
 
@@ -16,3 +16,6 @@ api = JsonAPI(
 api.add_router("", images.router)
 api.add_router("", searches.router)
 api.add_router("", saved.router)
+api.add_router("", uploads.router)
+api.add_router("", imports.router)
+api.add_router("", duplicates.router)

@@ -26,14 +26,18 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.operation import Operation
 
 from gallery.errors import (
+    DuplicatesChanged,
     ImageRefused,
     NameTaken,
     QueryInvalid,
     SearchExpired,
     SearchUnavailable,
+    StorageUnavailable,
 )
+from gallery.imports.errors import ImportInvalid, ImportRefused
 from gallery.models import Image
 from gallery.patience import TOO_LONG, took_too_long
+from gallery.uploads import errors as uploads
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +49,18 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     QueryInvalid: 400,
     ImageRefused: 422,
     NameTaken: 409,
+    DuplicatesChanged: 409,
+    ImportInvalid: 400,
+    ImportRefused: 409,
     SearchExpired: 410,
     SearchUnavailable: 503,
+    uploads.UploadInvalid: 400,
+    uploads.UploadMissing: 404,
+    uploads.UploadConflict: 409,
+    uploads.UploadGone: 410,
+    uploads.UploadTooLarge: 413,
+    uploads.TooMuchUnfinished: 429,
+    StorageUnavailable: 503,
 }
 SENTENCE_BY_ERROR: dict[type[Exception], tuple[int, str]] = {
     Http404: (404, NO_SUCH_IMAGE),
@@ -91,7 +105,8 @@ def answer(status: int, sentence: str) -> JsonResponse:
 
 
 def _own_sentence(request: HttpRequest, error: Exception) -> HttpResponse:
-    return answer(STATUS_BY_ERROR[type(error)], str(error))
+    known = next(kind for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
+    return answer(STATUS_BY_ERROR[known], str(error))
 
 
 def _sentence_for(request: HttpRequest, error: Exception) -> HttpResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from enum import StrEnum
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
@@ -11,7 +12,7 @@ from ninja.decorators import decorate_view
 from ninja.errors import AuthorizationError
 from pydantic import ConfigDict
 
-from gallery import removal
+from gallery import duplicates, removal
 from gallery.api import paging
 from gallery.api.auth import READERS, writer
 from gallery.api.fields import AlbumName, Caption, Metadata, MetadataText, TagNames
@@ -31,6 +32,13 @@ READING = dict.fromkeys((400, 401, 404), Problem)
 WRITING = dict.fromkeys((400, 401, 403, 404), Problem)
 
 
+class OnDuplicates(StrEnum):
+    """What becomes of an image that looks like another of yours."""
+
+    NOTE = "note"
+    REFUSE = "refuse"
+
+
 class NewRecord(Schema):
     """What is said about the files of one request; it goes into the record of each."""
 
@@ -39,6 +47,9 @@ class NewRecord(Schema):
     album: AlbumName = ""
     metadata: MetadataText = Field(default_factory=dict)
     visibility: Visibility | None = Field(None, description="Default: DEFAULT_VISIBILITY.")
+    duplicates: OnDuplicates = Field(
+        OnDuplicates.NOTE, description="refuse: of pixels that you have already, store nothing."
+    )
 
 
 class Changes(Schema):
@@ -100,10 +111,14 @@ def _add(request: HttpRequest, file: UploadedFile, record: NewRecord) -> Stored 
         visibility=record.visibility or "",
     )
     try:
-        image, is_new = add_image(new)
+        if record.duplicates == OnDuplicates.REFUSE:
+            image, is_new = add_image(new, note=duplicates.refuse)
+        else:
+            image, is_new = add_image(new)
     except ImageRefused as refusal:
         return Refused(file_name=file.name or "", error=str(refusal))
-    return Stored.of(image, is_new=is_new)
+    alike = duplicates.like_image(image) if is_new else []
+    return Stored.of(image, is_new=is_new, duplicates=[one.image.uuid for one in alike])
 
 
 @router.get("/images", auth=READERS, response={200: ImageList, **READING})

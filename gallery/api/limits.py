@@ -18,11 +18,16 @@ FIELDS_BYTES = 10**6  # what a form holds beside its files
 
 def at_most(files: int) -> Callable[[View], View]:
     """Refuse a request, before it is read, that is larger than so many of the largest files."""
+    return at_most_bytes(lambda: files * settings.MAX_IMAGE_BYTES)
+
+
+def at_most_bytes(most: Callable[[], int]) -> Callable[[View], View]:
+    """Refuse a request, before it is read, whose files are larger than that together."""
 
     def decorate(view: View) -> View:
         @functools.wraps(view)
         def limited(request: HttpRequest, **parts: Any) -> HttpResponse:
-            limit = files * settings.MAX_IMAGE_BYTES + FIELDS_BYTES
+            limit = most() + FIELDS_BYTES
             if _content_length(request) > limit:
                 return answer(413, f"A request here has at most {limit // 10**6} MB.")
             return view(request, **parts)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.urls import reverse
-from ninja import Schema
+from ninja import Field, Schema
 
+from gallery import media, thumbnails
 from gallery.models import Image, State, Visibility
 
 
@@ -26,10 +28,17 @@ class Stored(Schema):
     sha256: str
     is_new: bool
     state: State
+    duplicates: list[uuid.UUID] = Field([], description="Your images that a new one looks like.")
 
     @classmethod
-    def of(cls, image: Image, *, is_new: bool) -> Stored:
-        return cls(id=image.uuid, sha256=image.sha256, is_new=is_new, state=State(image.state))
+    def of(cls, image: Image, *, is_new: bool, duplicates: Sequence[uuid.UUID] = ()) -> Stored:
+        return cls(
+            id=image.uuid,
+            sha256=image.sha256,
+            is_new=is_new,
+            state=State(image.state),
+            duplicates=list(duplicates),
+        )
 
 
 class Refused(Schema):
@@ -129,4 +138,4 @@ def tag_names(image: Image) -> list[str]:
 
 
 def thumbnail_url(image: Image) -> str:
-    return reverse("thumbnail", args=[image.uuid, 256])
+    return media.thumbnail_url(image, thumbnails.SMALL)

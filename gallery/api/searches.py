@@ -22,6 +22,7 @@ from gallery.api.answers import (
 from gallery.api.auth import READERS, writer
 from gallery.api.limits import at_most
 from gallery.api.schemas import Problem
+from gallery.decoding import decoders
 from gallery.errors import QueryInvalid
 from gallery.models import Image
 from gallery.query import Filter, Page, PixelsTerm, Term, filters, forms
@@ -189,7 +190,7 @@ def _lists(parameters: QueryDict) -> dict[str, list[str]]:
 def _shown(image: UploadedFile | None, weight: list[str]) -> tuple[Term, ...]:
     if image is None:
         return ()
-    pixels = inspection.open_image(image, edge=inspection.QUERY_EDGE).pixels
+    pixels = decoders.open_new(image, edge=inspection.QUERY_EDGE)
     return (PixelsTerm(pixels, _weight(weight)),)
 
 

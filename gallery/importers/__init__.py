@@ -1,38 +1,92 @@
-"""Sources of many images. An importer yields items and does nothing else.
+"""Sources of many images. A source lists items and opens them, and does nothing else.
 
-It stores nothing, checks nothing and knows no other importer: `intake` feeds its items to
-`ingest.add_image`. A new one is a module in this package and a line in `manage.py import_images`.
+It stores nothing, checks no image and knows no other source: `gallery.imports` keeps the ledger
+and feeds what is opened to `ingest.add_image`. A new one is a module in this package and a line in
+`registry.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import IO, Any, Protocol
+from typing import IO, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from gallery.descriptions import Description
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """An image as its source has it. `open` is called once, maybe on another thread."""
+    """An image as its source has it, without its bytes.
 
+    `key` is what the source calls it: unique there, and the same whenever the source is read.
+    `version` changes whenever the bytes may have (size and time of a file, an ETag); "" when the
+    source cannot tell. `url`: where the bytes are when the source does not have them itself.
+    """
+
+    key: str
     name: str
-    open: Callable[[], IO[bytes]]
-    caption: str = ""
-    tags: tuple[str, ...] = ()
-    album: str = ""
-    category: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    source_url: str = ""
-    licence: str = ""
-    attribution: str = ""
-    visibility: str = ""
-    taken_at: datetime | None = None
-    captions: tuple[tuple[str, str], ...] = ()
+    version: str = ""
+    url: str = ""
+    about: Description = field(default_factory=Description)
 
 
-class Importer(Protocol):
-    def __len__(self) -> int:
-        """How many items there are, for the progress bar."""
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """What a source leaves out by a rule, and which."""
 
-    def __iter__(self) -> Iterator[Item]: ...
+    key: str
+    reason: str
+
+
+class SourceUnreadable(Exception):
+    """The source itself cannot be read: a sentence that says what to do. No item is at fault."""
+
+
+class ItemUnreadable(Exception):
+    """One item cannot be had from its source: a sentence for the ledger. Others can."""
+
+
+class Source(BaseModel, ABC):
+    """Where images come from. Its fields are its options: typed, checked, written to the ledger.
+
+    Their descriptions are the help of the command line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+    kind: ClassVar[str]  # its name on the command line and in the ledger
+    # Whether `open` waits for a network or unpacks: then more items are opened at once.
+    opens_slowly: ClassVar[bool] = False
+    # Whether `items` goes on for ever, as one that watches: then only a command works on it.
+    is_endless: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What it reads, for people: a path, an address."""
+
+    @property
+    def place(self) -> str:
+        """What the keys of its items are relative to; two sources of one place name alike."""
+        return f"{self.kind}:{self.title}"
+
+    @abstractmethod
+    def items(self) -> Iterator[Item | Skipped]:
+        """List all there is, without opening an image and without holding all in memory.
+
+        Called anew after a crash; the order may differ then. Raise SourceUnreadable.
+        """
+
+    @abstractmethod
+    def open(self, key: str) -> IO[bytes]:
+        """Return the bytes of an item, seekable; of any that was listed, also by another process.
+
+        Called from several threads at once. Raise ItemUnreadable, SourceUnreadable, or OSError
+        for what may pass.
+        """
+
+    def stop(self) -> None:
+        """Let `items`, on another thread, come to its end soon."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gallery.errors import QueryInvalid
 from gallery.inspection import MIME_TYPES
-from gallery.models import State, Visibility
+from gallery.models import LinkState, State, Visibility
 from gallery.query import colours, lookups, values
 from gallery.query.operators import CLOSED, ORDERED, Operator
 
@@ -282,6 +282,10 @@ _ALL = (
     _text("attribution", "Attribution", "attribution~museum", longest=500),
     _choice("state", "State", tuple(State.values), "state:ready"),
     _choice("visibility", "Visibility", tuple(Visibility.values), "visibility:public"),
+    replace(
+        _choice("link", "Source link", tuple(LinkState.values), "link:broken"),
+        lookup=lookups.one_by_one(lookups.linked),
+    ),
     replace(
         _text("caption", "Caption", 'caption~"red boat"'),
         operators=(Operator.CONTAINS, Operator.EXISTS),

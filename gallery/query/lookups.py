@@ -162,6 +162,11 @@ _CAPTIONED_WITH = (
     "EXISTS (SELECT FROM gallery_caption said"
     " WHERE said.image_id = {image}.id AND upper(said.text) LIKE upper(%s))"
 )
+# What was found at another URL than the image has by now says nothing of it.
+_LINKED = (
+    "EXISTS (SELECT FROM gallery_sourcelink link WHERE link.image_id = {image}.id"
+    " AND link.url = {image}.source_url AND link.state = %s)"
+)
 
 
 def tagged(operator: Operator, value: Any, viewer: Viewer) -> Q:
@@ -182,6 +187,10 @@ def captioned(operator: Operator, value: Any, viewer: Viewer) -> Q:
     if operator == Operator.EXISTS:
         return holds(_CAPTIONED)
     return holds(_CAPTIONED_WITH, f"%{connection.ops.prep_for_like_query(value)}%")
+
+
+def linked(operator: Operator, value: Any, viewer: Viewer) -> Q:
+    return holds(_LINKED, value)
 
 
 # The bigint is not for size alone: 65,535 x 65,535 does not fit an integer.

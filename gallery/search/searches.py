@@ -78,10 +78,12 @@ def sources_of(
     query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser, space: Space | None
 ) -> Sources:
     """Return where a query looks for a viewer, in its space."""
-    if query.filter == EVERYTHING and getattr(viewer, "is_superuser", False):
+    sees_all = query.filter == EVERYTHING and getattr(viewer, "is_superuser", False)
+    # With versions there, not every image is shown.
+    if sees_all and not Image.objects.filter(version_of__isnull=False).exists():
         return Sources(space, None)
-    visible = Image.objects.visible_to(viewer)
-    return Sources(space, filters.apply(query.filter, visible, viewer))
+    shown = Image.objects.shown_to(viewer)
+    return Sources(space, filters.apply(query.filter, shown, viewer))
 
 
 def sources_again(query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser) -> Sources:

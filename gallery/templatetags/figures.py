@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from django import template
-from django.urls import reverse
 
-from gallery import thumbnails
+from gallery import media, thumbnails
 from gallery.models import Image
 
 register = template.Library()
@@ -48,6 +47,12 @@ def ratio_class(image: Image) -> str:
 
 
 @register.filter
+def thumbnail(image: Image, pixels: int) -> str:
+    """Return the address of a thumbnail."""
+    return media.thumbnail_url(image, pixels)
+
+
+@register.filter
 def srcset(image: Image) -> str:
     """Return both thumbnails with their real widths, as the img attribute wants them."""
     widths = {
@@ -55,8 +60,7 @@ def srcset(image: Image) -> str:
         for edge in (thumbnails.SMALL, thumbnails.LARGE)
     }
     return ", ".join(
-        f"{reverse('thumbnail', args=[image.uuid, edge])} {max(width, 1)}w"
-        for edge, width in widths.items()
+        f"{media.thumbnail_url(image, edge)} {max(width, 1)}w" for edge, width in widths.items()
     )
 
 

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.http import FileResponse, Http404, HttpResponseBase
+from django.contrib.auth.models import AnonymousUser
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.shortcuts import get_object_or_404
 from django.utils.cache import get_conditional_response
+from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
+from gallery import thumbnails
 from gallery.models import Image
+from gallery.storage import links
+from gallery.storage.links import Link, Wanted
 
 if TYPE_CHECKING:
     from django.db.models.fields.files import FieldFile
 
     from gallery.views.requests import Request
+
+logger = logging.getLogger(__name__)
 
 EXTENSION_BY_MIME_TYPE = {
     "image/jpeg": ".jpg",
@@ -31,39 +46,98 @@ EXTENSION_BY_MIME_TYPE = {
 }
 # What browsers show by themselves; everything else is only downloaded.
 SHOWN_INLINE = {"image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"}
+RETRY_SECONDS = "30"
 
 
 @require_safe
 def thumbnail(request: Request, uuid: UUID, pixels: int) -> HttpResponseBase:
     image = get_object_or_404(Image.objects.visible_to(request.user), uuid=uuid)
-    file_by_pixels = {256: image.thumbnail_small, 1024: image.thumbnail_large}
-    if pixels not in file_by_pixels:
-        raise Http404("A thumbnail has 256 or 1024 pixels.")
-    etag = f'"{image.sha256}-{pixels}"'
-    response = get_conditional_response(request, etag=etag) or FileResponse(
-        open_file(file_by_pixels[pixels]), content_type="image/webp"
-    )
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, max-age=604800, immutable"
+    response = send_thumbnail(request, image, pixels, is_linked=True)
+    if response.status_code in (200, 304):
+        response.headers["Cache-Control"] = "private, max-age=604800, immutable"
+    return response
+
+
+@require_safe
+def public_thumbnail(request: HttpRequest, uuid: UUID, pixels: int) -> HttpResponseBase:
+    """What a CDN fetches: the same for everybody, so it asks nobody who they are."""
+    image = get_object_or_404(Image.objects.visible_to(AnonymousUser()), uuid=uuid)
+    # Never a redirect: a CDN would keep an address longer than it lives.
+    response = send_thumbnail(request, image, pixels, is_linked=False)
+    if response.status_code in (200, 304):
+        # A day is how long an image that was hidden or deleted may still be shown there.
+        response.headers["Cache-Control"] = "public, max-age=86400"
     return response
 
 
 @require_safe
 def original(request: Request, uuid: UUID) -> HttpResponseBase:
     image = get_object_or_404(Image.objects.visible_to(request.user), uuid=uuid)
-    etag = f'"{image.sha256}"'
-    response = get_conditional_response(request, etag=etag) or FileResponse(
-        open_file(image.file),
-        as_attachment=image.mime_type not in SHOWN_INLINE,
-        filename=download_name(image),
+    wanted = Wanted(
+        name=str(image.file.name),
         content_type=image.mime_type,
+        disposition=disposition(image, is_download="download" in request.GET),
+        method=request.method or "GET",
     )
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, max-age=3600"
+    response = send(request, image.file, wanted, etag=image.sha256)
+    if response.status_code in (200, 304):
+        response.headers["Cache-Control"] = "private, max-age=3600"
     # One file can be a picture and a page at once: no browser may run it as a page.
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
+
+
+def send_thumbnail(
+    request: HttpRequest, image: Image, pixels: int, *, is_linked: bool
+) -> HttpResponseBase:
+    file_by_pixels = {
+        thumbnails.SMALL: image.thumbnail_small,
+        thumbnails.LARGE: image.thumbnail_large,
+    }
+    if pixels not in file_by_pixels:
+        raise Http404("A thumbnail has 256 or 1024 pixels.")
+    file = file_by_pixels[pixels]
+    wanted = Wanted(str(file.name), "image/webp", "inline", request.method or "GET")
+    etag = f"{image.sha256}-{pixels}"
+    return send(request, file, wanted, etag=etag, is_linked=is_linked)
+
+
+def send(
+    request: HttpRequest, file: FieldFile, wanted: Wanted, *, etag: str, is_linked: bool = True
+) -> HttpResponseBase:
+    """Answer with the file, with where the bucket has it, or with 304. The viewer may see it."""
+    held = get_conditional_response(request, etag=f'"{etag}"')
+    try:
+        if held is None and is_linked and (link := links.link(file.storage, wanted)):
+            return redirect(link)
+        response: HttpResponseBase = held or FileResponse(
+            open_file(file), content_type=wanted.content_type
+        )
+    except OSError as error:
+        # The storage may be back soon. What it said is for the log, not for strangers.
+        logger.warning("The file %s cannot be read: %s", wanted.name, error)
+        return HttpResponse(
+            "The file cannot be read now. Try again in a while.",
+            status=503,
+            content_type="text/plain",
+            headers={"Retry-After": RETRY_SECONDS, "Cache-Control": "no-store"},
+        )
+    response.headers["ETag"] = f'"{etag}"'
+    if held is None:
+        response.headers["Content-Disposition"] = wanted.disposition
+    return response
+
+
+def redirect(link: Link) -> HttpResponseBase:
+    """Send the browser to the bucket. It may remember the way for as long as that is open."""
+    kept = f"private, max-age={link.seconds}" if link.seconds else "no-store"
+    return HttpResponseRedirect(link.url, headers={"Cache-Control": kept})
+
+
+def disposition(image: Image, *, is_download: bool) -> str:
+    is_attached = is_download or image.mime_type not in SHOWN_INLINE
+    return str(content_disposition_header(is_attached, download_name(image)))
 
 
 def open_file(file: FieldFile) -> FieldFile:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from gallery.changes import change_record
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.forms import EditForm
-from gallery.models import Image
+from gallery.models import Image, SourceLink
 from gallery.query import ImageTerm, Query
 from gallery.removal import delete_images
 from gallery.search import search
@@ -104,6 +104,7 @@ def page_context(image: Image, viewer: User | AnonymousUser) -> dict[str, Any]:
         "may_know_place": is_own,
         "tags": image.tags.all(),
         "captions": image.captions.further(),
+        "source_link": SourceLink.of(image),
         "edit_form": EditForm.of(image) if is_own else None,
         "own_albums": image.owner.albums.values_list("name", flat=True),
     }

@@ -148,7 +148,7 @@ def sources(form: SearchForm, viewer: User | AnonymousUser) -> list[Chip]:
 
 def newest(form: SearchForm, request: Request) -> dict[str, Any]:
     """Return the newest images that pass the filter, from the one after `before`."""
-    visible = Image.objects.visible_to(request.user)
+    visible = Image.objects.shown_to(request.user)
     images = filters.apply(form.query.filter, visible, request.user).defer("full_text")
     if written := request.GET.get("before"):
         try:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.files.uploadedfile import UploadedFile
 
+from gallery.decoding import decoders
 from gallery.errors import QueryInvalid
-from gallery.inspection import QUERY_EDGE, open_image
+from gallery.inspection import QUERY_EDGE
 from gallery.query import (
     MAX_TEXT,
     Condition,
@@ -188,7 +189,7 @@ class SearchForm:
     def pixels(self) -> Pixels | None:
         if self.file is None:
             return None
-        return open_image(self.file, edge=QUERY_EDGE).pixels
+        return decoders.open_new(self.file, edge=QUERY_EDGE)
 
     def address_of(self, query: Query) -> Address:
         """Return the shortest address of a search that differs from this one."""

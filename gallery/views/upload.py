@@ -1,109 +1,123 @@
-"""The upload page, and how far its images are."""
+"""The upload page, and the page of what was sent together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+import hashlib
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count
-from django.http import HttpResponse, HttpResponseBadRequest
-from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_safe
-from django_htmx.http import HTMX_STOP_POLLING
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from gallery.errors import ImageRefused
-from gallery.forms import SinceForm, UploadForm, problems
-from gallery.ingest import NewImage, add_image
-from gallery.models import Image, State
-from gallery.views.requests import LoggedIn, render_page
+from gallery.errors import StorageUnavailable
+from gallery.forms import UploadForm, problems
+from gallery.importers.folder import SUFFIXES
+from gallery.models import Image, UploadSession, UploadState
+from gallery.uploads import sessions, whole
+from gallery.uploads.errors import UploadMissing
+from gallery.views.requests import LoggedIn
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-SHOWN = 200
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file: an image, new or not, or the reason why it was refused."""
-
-    name: str
-    image: Image | None = None
-    is_new: bool = False
-    refusal: str = ""
+SESSIONS_SHOWN = 5
+NOTES_SHOWN = 200
+IMAGES_SHOWN = 60
 
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload_page(request: LoggedIn) -> HttpResponse:
-    since = timezone.now()
-    form, status = UploadForm(), 200
-    context: dict[str, Any] = {}
+    form, status, problem = UploadForm(), 200, ""
     if request.method == "POST":
         form = UploadForm(request.POST, request.FILES)
-        if form.is_valid():
-            context["outcomes"] = list(take_in(form, request.user))
-        else:
-            context["problem"], status = problems(form), 400
-    context |= {"form": form, **page_context(request.user, since)}
-    return render_page(
-        request, "gallery/upload.html", context, part="gallery/_outcomes.html", status=status
-    )
+        try:
+            if form.is_valid():
+                return _take_in(form, request.user)
+            problem, status = problems(form), 400
+        except StorageUnavailable as error:
+            problem, status = str(error), 503
+    latest = UploadSession.objects.filter(owner=request.user)[:SESSIONS_SHOWN]
+    context = {
+        **_form_context(form, request.user),
+        "problem": problem,
+        "latest": [(session, sessions.counts(session)) for session in latest],
+    }
+    return render(request, "gallery/upload.html", context, status=status)
 
 
 @login_required
 @require_safe
-def progress(request: LoggedIn) -> HttpResponse:
-    """How far the viewer's images are that came `since`; 286 ends htmx's polling."""
-    form = SinceForm(request.GET)
-    if not form.is_valid():
-        return HttpResponseBadRequest(problems(form), content_type="text/plain; charset=utf-8")
-    context = page_context(request.user, form.cleaned_data["since"])
-    is_done = request.htmx and not context["waiting"]
-    return render_page(
-        request,
-        "gallery/upload.html",
-        {"form": UploadForm(), **context},
-        part="gallery/_progress.html",
-        status=HTMX_STOP_POLLING if is_done else 200,
-    )
+def session_page(request: LoggedIn, uuid: uuid.UUID) -> HttpResponse:
+    """Where the files of a session stand; htmx asks for its part alone, again and again.
+
+    It is answered 204 while nothing has changed, so that the page does not flicker.
+    """
+    session = _session(request.user, uuid)
+    context = _progress_context(session, request.GET.get("page", ""))
+    if not request.htmx:
+        form = UploadForm.of(session)
+        context |= _form_context(form, request.user)
+        response = render(request, "gallery/upload.html", context)
+    elif request.GET.get("seen") == context["seen"]:
+        response = HttpResponse(status=204)
+    else:
+        response = render(request, "gallery/_progress.html", context)
+    patch_vary_headers(response, ["HX-Request"])
+    return response
 
 
-def take_in(form: UploadForm, owner: User) -> Iterator[Outcome]:
-    """Add every file of the form, one after the other, and say what became of it."""
-    for file in form.cleaned_data["images"]:
-        new = NewImage(
-            file=file,
-            owner=owner,
-            original_name=file.name or "",
-            caption=form.cleaned_data["caption"],
-            tags=form.cleaned_data["tags"],
-            album=form.cleaned_data["album"],
-            visibility=form.cleaned_data["visibility"],
-        )
-        try:
-            image, is_new = add_image(new)
-        except ImageRefused as error:
-            yield Outcome(new.original_name, refusal=str(error))
-        else:
-            yield Outcome(new.original_name, image=image, is_new=is_new)
+@login_required
+@require_POST
+def discard(request: LoggedIn, uuid: uuid.UUID) -> HttpResponse:
+    """Give up what has not arrived; images that were stored stay."""
+    session = _session(request.user, uuid)
+    sessions.discard_unfinished(session)
+    return redirect(session)
 
 
-def page_context(owner: User, since: datetime) -> dict[str, Any]:
-    """Return the owner's images that came since then, and how many of them are how far."""
-    images = Image.objects.filter(owner=owner, added_at__gte=since)
-    count_by_state = dict.fromkeys(State.values, 0)
-    count_by_state |= dict(images.order_by().values_list("state").annotate(Count("pk")))
+def _take_in(form: UploadForm, owner: User) -> HttpResponseRedirect:
+    files = form.cleaned_data["images"]
+    session = sessions.start(owner, form.description(), files=len(files))
+    whole.take_in(session, files)
+    return redirect(session)
+
+
+def _session(owner: User, id_: uuid.UUID) -> UploadSession:
+    try:
+        return sessions.find(owner, id_)
+    except UploadMissing as error:
+        raise Http404(str(error)) from error
+
+
+def _form_context(form: UploadForm, owner: User) -> dict[str, Any]:
     return {
-        **count_by_state,
-        "done": count_by_state[State.READY] + count_by_state[State.FAILED],
-        "total": sum(count_by_state.values()),
-        "since": since,
-        "images": images[:SHOWN],
+        "form": form,
         "own_albums": owner.albums.values_list("name", flat=True),
         "max_megabytes": settings.MAX_IMAGE_BYTES // 10**6,
+        "suffixes": " ".join(sorted(SUFFIXES)),
+    }
+
+
+def _progress_context(session: UploadSession, page: str) -> dict[str, Any]:
+    ended_otherwise = (UploadState.REFUSED, UploadState.EXPIRED, UploadState.HELD)
+    is_noted = Q(state__in=ended_otherwise) | (Q(state=UploadState.NEW) & ~Q(reason=""))
+    notes = session.uploads.filter(is_noted).select_related("image")
+    images = Image.objects.filter(pk__in=session.uploads.exclude(image=None).values("image"))
+    shown = Paginator(images, IMAGES_SHOWN).get_page(page)
+    counts = sessions.counts(session)
+    seen = repr((counts, [(image.pk, image.state) for image in shown]))
+    return {
+        "session": session,
+        "counts": counts,
+        "notes": notes.order_by("state", "pk")[:NOTES_SHOWN],
+        "notes_shown": NOTES_SHOWN,
+        "page": shown,
+        "seen": hashlib.sha256(seen.encode()).hexdigest()[:16],
     }

@@ -103,20 +103,20 @@ def test_uploads_show_how_far_they_are_until_they_are_found(logged_in: Page, ima
     )
     expect(page.locator("#chosen")).to_contain_text("3 images")
     page.get_by_label("Caption").fill("Just uploaded")
-    page.get_by_role("button", name="Upload").click()
-    outcomes = page.locator("#outcomes")
-    expect(outcomes.get_by_text("Already there")).to_be_visible()
-    expect(outcomes.get_by_text("not an image of a kind that is taken")).to_be_visible()
+    page.get_by_role("button", name="Upload", exact=True).click()
+    files = page.locator("#files")
+    expect(files.get_by_text("Already there")).to_be_visible()
+    expect(files.get_by_text("not an image of a kind that is taken")).to_be_visible()
     progress = page.locator("#progress")
-    expect(progress.get_by_role("heading", name="0 of 1 ready")).to_be_visible()
+    expect(progress.get_by_role("heading", name="1 of 2 ready")).to_be_visible()
     assert Image.objects.get(caption="Just uploaded").state == State.WAITING
     pipeline.embed_waiting()
-    expect(progress.get_by_role("heading", name="1 image ready")).to_be_visible()
+    expect(progress.get_by_role("heading", name="2 images ready")).to_be_visible()
 
     # The polling ended; a later file starts it again.
     drop(page, picture(8))
-    page.get_by_role("button", name="Upload").click()
-    expect(progress.get_by_role("heading", name="1 of 2 ready")).to_be_visible()
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(progress.get_by_role("heading", name="2 of 3 ready")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -39,6 +39,7 @@ def test_an_image_is_stored_and_told():
             "sha256": hashlib.sha256(picture()).hexdigest(),
             "is_new": True,
             "state": "waiting",
+            "duplicates": [],
         }
     ]
     assert image.owner == make_user("ann")

@@ -16,7 +16,16 @@ from hypothesis import strategies as st
 
 from gallery.colours import MAX_COLOURS
 from gallery.errors import QueryInvalid
-from gallery.models import Album, Caption, Image, State, Tag, Visibility
+from gallery.models import (
+    Album,
+    Caption,
+    Image,
+    LinkState,
+    SourceLink,
+    State,
+    Tag,
+    Visibility,
+)
 from gallery.query import colours
 from gallery.query.fields import FIELDS
 from gallery.query.filters import (
@@ -57,6 +66,16 @@ def library(db):
         if random.random() < 0.3:
             text = random.choice(["A red boat", "100% sea_side"])
             Caption.objects.create(image=image, source="coco", text=text)
+    SourceLink.objects.bulk_create(
+        SourceLink(
+            image=image,
+            url=image.source_url if random.random() < 0.8 else "https://example.org/before",
+            state=random.choice(LinkState.values),
+            checked_at=datetime(2024, 5, 1, tzinfo=UTC),
+        )
+        for image in images
+        if image.source_url
+    )
     return images
 
 
@@ -88,6 +107,7 @@ def make_image(random: Random, owners, albums) -> Image:
         metadata=random.choice(METADATA),
         licence=random.choice(["", "MIT", "CC-BY"]),
         attribution=random.choice(["", "The Museum"]),
+        source_url=random.choice(["", "https://example.org/1"]),
         visibility=random.choice(Visibility.values),
         state=random.choice(State.values),
     )
@@ -153,6 +173,9 @@ PLAIN = {
     "attribution~museum": lambda i: i.attribution != "",
     "state:ready": lambda i: i.state == State.READY,
     "visibility in (private)": lambda i: i.visibility == Visibility.PRIVATE,
+    "link:ok": lambda i: link(i) == "ok",
+    "link in (broken, unreachable)": lambda i: link(i) in ("broken", "unreachable"),
+    "link!=broken": lambda i: link(i) != "broken",
     "caption:boat": lambda i: any("boat" in text.lower() for text in texts(i)),
     "caption~100%": lambda i: any("100%" in text for text in texts(i)),
     'caption~"a_s"': lambda i: any("a_s" in text for text in texts(i)),
@@ -199,6 +222,11 @@ MEANINGS = PLAIN | OF_ANN
 
 def names(image: Image) -> list[str]:
     return [tag.name for tag in image.tags.all()]
+
+
+def link(image: Image) -> str:
+    known = getattr(image, "source_link", None)
+    return known.state if known and known.url == image.source_url else ""
 
 
 def texts(image: Image) -> list[str]:

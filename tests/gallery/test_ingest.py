@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from PIL.ExifTags import GPS, IFD, Base
 
 from embeddings.models import Space
-from gallery.errors import ImageRefused
+from gallery.errors import ImageRefused, StorageUnavailable
 from gallery.ingest import NewImage, add_image
 from gallery.models import Album, Image, ImageEmbeddingJob, State, Tag
 from tests.images import make_images
@@ -217,7 +217,7 @@ def test_no_files_stay_behind_when_the_disk_fails(transactional_db, settings):
     # The folder of the thumbnails cannot be made: a file has its name.
     Path(settings.MEDIA_ROOT).mkdir(parents=True)
     (Path(settings.MEDIA_ROOT) / "thumbnails").write_text("in the way")
-    with pytest.raises(OSError, match="thumbnails"):
+    with pytest.raises(StorageUnavailable, match="thumbnails"):
         add_image(new())
     assert stored_files(settings.MEDIA_ROOT) == ["thumbnails"]
     assert not Image.objects.exists()

@@ -182,6 +182,7 @@ VALUES = {
     "format": st.sampled_from(FORMATS),
     "state": st.sampled_from(["ready", "waiting", "failed"]),
     "visibility": st.sampled_from(["public", "private"]),
+    "link": st.sampled_from(["ok", "broken", "unreachable"]),
     "near": places,
     "colour": st.one_of(st.sampled_from(NAMES), shades),
     "id": st.uuids(),

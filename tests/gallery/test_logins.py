@@ -83,7 +83,7 @@ def test_the_limit_holds_wherever_a_password_is_checked():
 
 
 def test_a_part_that_needs_a_login_makes_htmx_load_the_page_anew(client):
-    answer = client.get("/upload/progress", headers={"HX-Request": "true"}, follow=True)
+    answer = client.get("/upload", headers={"HX-Request": "true"}, follow=True)
     assert answer.headers["HX-Refresh"] == "true"
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+import uuid
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -9,9 +9,13 @@ from django.test import Client
 from django.utils import timezone
 
 from gallery import pipeline, spaces
-from gallery.models import Image, State, Visibility
+from gallery.descriptions import Description
+from gallery.models import Image, State, Upload, UploadSession, UploadState, Visibility
+from gallery.uploads import receiving, sessions
+from gallery.uploads.descriptions import NewUpload
+from gallery.views.upload import IMAGES_SHOWN
 from tests.gallery.uploads import png, stored
-from tests.rows import make_user
+from tests.rows import make_images, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -29,12 +33,19 @@ def no_image(name="notes.txt"):
     return SimpleUploadedFile(name, b"no image at all")
 
 
-def progress(client, since, **headers):
-    return client.get("/upload/progress", {"since": since.isoformat()}, headers=headers)
+def sent(client, *files, **fields):
+    """Post the form and return the page of its session."""
+    return client.post("/upload", {"images": files, **FIELDS, **fields}, follow=True)
+
+
+def part(client, **query):
+    """Ask for the session's part as htmx does."""
+    session = UploadSession.objects.get()
+    return client.get(session.get_absolute_url(), query, headers=HTMX)
 
 
 def test_uploading_needs_a_login(client):
-    for address in ("/upload", "/upload/progress"):
+    for address in ("/upload", f"/upload/{uuid.uuid4()}"):
         assert client.get(address).url.startswith("/login?next=/upload")
     assert client.post("/upload", {"images": png(), **FIELDS}).status_code == 302
     assert not Image.objects.exists()
@@ -48,13 +59,13 @@ def test_a_form_from_elsewhere_is_refused():
 
 def test_many_files_are_taken_in_without_a_script(ann):
     stored(3)
-    files = [png(1, "one.png"), png(2, "two.png"), png(3, "again.png"), no_image()]
-    answer = ann.post("/upload", {"images": files, **FIELDS})
-    assert answer.status_code == 200
+    page = sent(ann, png(1, "one.png"), png(2, "two.png"), png(3, "again.png"), no_image())
+    assert page.status_code == 200
     assert Image.objects.count() == 3
-    assert answer.text.count("Stored</a>") == 2
-    assert answer.text.count("Already there</a>") == 1
-    assert "not an image of a kind that is taken" in answer.text
+    assert page.text.count('class="state waiting"') == 3
+    assert page.text.count("Already there</a>") == 1
+    assert "not an image of a kind that is taken" in page.text
+    assert "3 of 4 files stored" in page.text
 
 
 def test_what_is_said_goes_into_every_record(ann):
@@ -71,16 +82,8 @@ def test_what_is_said_goes_into_every_record(ann):
         assert image.state == State.WAITING
 
 
-def test_the_script_gets_one_line_for_its_file(ann):
-    new = ann.post("/upload", {"images": png(), **FIELDS}, headers=HTMX).text
-    again = ann.post("/upload", {"images": png(), **FIELDS}, headers=HTMX).text
-    refused = ann.post("/upload", {"images": no_image("<b>.png"), **FIELDS}, headers=HTMX).text
-    for line in (new, again, refused):
-        assert line.count("<li") == 1
-        assert "<form" not in line
-    assert "data-new" in new
-    assert "Already there" in again
-    assert "&lt;b&gt;.png" in refused
+def test_a_hostile_name_is_text_on_the_page(ann):
+    assert "&lt;b&gt;.png" in sent(ann, no_image("<b>.png")).text
 
 
 @pytest.mark.parametrize(
@@ -92,10 +95,9 @@ def test_the_script_gets_one_line_for_its_file(ann):
     ],
 )
 def test_a_wrong_form_is_refused_with_a_sentence(ann, fields, sentence):
-    for headers in ({}, HTMX):
-        answer = ann.post("/upload", FIELDS | fields, headers=headers)
-        assert answer.status_code == 400
-        assert sentence in answer.text
+    answer = ann.post("/upload", FIELDS | fields)
+    assert answer.status_code == 400
+    assert sentence in answer.text
     assert not Image.objects.exists()
 
 
@@ -121,48 +123,86 @@ def test_the_page_says_who_will_see_the_images(ann, settings):
 
 def test_polling_goes_on_until_every_image_is_embedded(ann):
     spaces.ensure()
-    since = timezone.now()
-    images = [stored(1), stored(2)]
-    waiting = progress(ann, since, **HTMX)
-    assert waiting.status_code == 200
+    sent(ann, png(1), png(2))
+    waiting = part(ann)
     assert "0 of 2 ready" in waiting.text
+    assert "every 2s" in waiting.text
+    assert "<form id" not in waiting.text
     pipeline.embed_waiting()
-    done = progress(ann, since, **HTMX)
-    assert done.status_code == 286
+    done = part(ann)
     assert "2 images ready" in done.text
-    for image in images:
+    assert "every" not in done.text
+    for image in Image.objects.all():
         assert image.get_absolute_url() in done.text
 
 
-def test_progress_says_why_an_image_failed(ann):
-    since = timezone.now()
-    stored()
+def test_what_has_not_changed_is_not_sent_again(ann):
+    sent(ann, png(1))
+    seen = re.search(r"seen=(\w+)", part(ann).text)[1]
+    assert part(ann, seen=seen).status_code == 204
+    Image.objects.update(state=State.READY)
+    assert part(ann, seen=seen).status_code == 200
+
+
+def test_the_page_says_why_an_image_failed(ann):
+    sent(ann, png(1))
     Image.objects.update(state=State.FAILED, failure="The file is cut short.")
-    done = progress(ann, since, **HTMX)
-    assert done.status_code == 286
-    assert "The file is cut short." in done.text
+    page = part(ann).text
+    assert "The file is cut short." in page
+    assert "1 could not be embedded" in page
 
 
-def test_progress_is_a_page_too(ann):
-    since = timezone.now()
-    stored()
-    page = progress(ann, since)
-    assert page.status_code == 200
-    assert "<html" in page.text
-    assert "0 of 1 ready" in page.text
+def test_the_page_says_what_was_not_sent_and_can_give_it_up(ann):
+    session = sessions.start(make_user(), Description(), files=3)
+    receiving.begin(make_user(), NewUpload(size=10, path="a.png"), session)
+    page = ann.get(session.get_absolute_url()).text
+    assert "2 files have not been sent, and 1 is here in part" in page
+    assert ann.post(f"{session.get_absolute_url()}/discard").status_code == 302
+    assert "not been sent" not in ann.get(session.get_absolute_url()).text
+    assert not Upload.objects.exists()
 
 
-def test_progress_shows_ones_own_images_since_then_only(ann):
-    stored(1, owner="bob")
-    old = stored(2)
-    Image.objects.filter(pk=old.pk).update(added_at=datetime(2020, 1, 1, tzinfo=UTC))
-    answer = progress(ann, timezone.now() - timedelta(hours=1), **HTMX)
-    assert answer.status_code == 286
-    assert "/images/" not in answer.text
+def test_nobody_sees_anothers_session(ann, settings):
+    session = sessions.start(make_user("bob"), Description(album="Secret"))
+    assert ann.get(session.get_absolute_url()).status_code == 404
+    assert ann.post(f"{session.get_absolute_url()}/discard").status_code == 404
+    assert "Your latest uploads" not in ann.get("/upload").text
 
 
-@pytest.mark.parametrize("since", [None, "", "yesterday", "2026-99-99T00:00:00Z"])
-def test_a_wrong_time_gets_a_sentence(ann, since):
-    answer = ann.get("/upload/progress", {"since": since} if since is not None else {})
-    assert answer.status_code == 400
-    assert "since" in answer.text
+def test_coming_back_shows_the_latest_uploads_and_what_was_said(ann):
+    sent(ann, png(1), caption="Boats <3", tags="sea", visibility="private")
+    session = UploadSession.objects.get()
+    assert session.get_absolute_url() in ann.get("/upload").text
+    page = ann.get(session.get_absolute_url()).text
+    assert "Boats &lt;3" in page
+    assert re.search(r'value="private" checked', page)
+
+
+def test_many_images_come_in_pages(ann):
+    session = sessions.start(make_user(), Description())
+    ids = make_images(IMAGES_SHOWN + 5)
+    Upload.objects.bulk_create(
+        Upload(owner=make_user(), session=session, bytes=1, received=1, image_id=int(id_),
+               state=UploadState.NEW, expires_at=timezone.now())
+        for id_ in ids
+    )  # fmt: skip
+    address = session.get_absolute_url()
+    assert ann.get(address).text.count('class="figure') == IMAGES_SHOWN
+    second = ann.get(address, {"page": "2"}).text
+    assert second.count('class="figure') == 5
+    assert "&amp;page=2" in second
+    for hostile in ("0", "-1", "x", "9" * 500):
+        assert ann.get(address, {"page": hostile}).status_code == 200
+
+
+def test_a_deleted_image_is_said_to_be_gone(ann):
+    sent(ann, png(1))
+    Image.objects.all().delete()
+    assert "1 deleted since" in part(ann).text
+
+
+def test_a_storage_that_is_down_is_said_on_the_page(ann, settings):
+    settings.MEDIA_ROOT.write_text("a file where a folder should be")
+    answer = ann.post("/upload", {"images": png(), **FIELDS})
+    assert answer.status_code == 503
+    assert "cannot be stored" in answer.text

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
+from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
@@ -16,6 +17,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from embeddings.errors import EncoderUnavailable
 from gallery import first_admin, spaces
+from gallery.errors import StorageUnavailable
+from gallery.storage import opening
 
 
 class Command(BaseCommand):
@@ -33,6 +36,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._look_at_the_storage()
         if migrate():
             self.stdout.write("Brought the database up to date.")
         if collect_static_files():
@@ -45,6 +49,15 @@ class Command(BaseCommand):
                 self.stdout.write(f"Made the superuser {first_admin.USERNAME}, told in {file}.")
         except (EncoderUnavailable, first_admin.AdminNotMade) as error:
             raise CommandError(str(error)) from error
+
+    def _look_at_the_storage(self) -> None:
+        try:
+            opening.prove(default_storage)
+        except opening.StorageMisconfigured as error:
+            raise CommandError(str(error)) from error
+        except StorageUnavailable as error:
+            # Searching needs no files: a bucket that is away for now keeps no server down.
+            self.stderr.write(str(error))
 
 
 def migrate() -> bool:

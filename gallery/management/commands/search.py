@@ -16,6 +16,7 @@ from rich.text import Text
 
 from gallery import contact_sheet, inspection, saved_searches
 from gallery.api.answers import ExplanationRecord, FacetRecord, SearchAnswer, TotalsRecord
+from gallery.decoding import decoders
 from gallery.errors import GalleryError
 from gallery.facets import FACETS
 from gallery.management.viewers import viewer
@@ -216,7 +217,7 @@ def shown_terms(options: dict[str, Any]) -> tuple[Term, ...]:
 def read_pixels(path: Path) -> Pixels:
     try:
         with path.open("rb") as file:
-            return inspection.open_image(file, edge=inspection.QUERY_EDGE).pixels
+            return decoders.open_new(file, edge=inspection.QUERY_EDGE)
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}.") from error
 

@@ -1,0 +1,162 @@
+"""Finding duplicates, beside comparing every image with every other.
+
+    .venv/bin/python bench/duplicates.py [--quick] [--json]
+
+Data: perceptual hashes of 100,000 images (quick: 50,000), random, with copies that differ in up to
+10 bits hidden in every hundredth of them, seed 0, on an embedded Postgres of its own; and a drawn
+scene as a JPEG of 12 megapixels. Rivals: numpy comparing all hashes with all others, a block of
+rows at a time; and decoding the file alone, as ingest does without digests. One thread.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ |= {"OMP_NUM_THREADS": "1"}
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import _report as report
+from bench._library import empty, servers
+from bench._report import Row
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+BITS = 10
+ROWS_AT_ONCE = 16  # of the rival: a block that stays in the processor's cache
+
+
+def main() -> None:
+    given = report.options(__doc__ or "")
+    n = 50_000 if given.is_quick else 100_000
+    with servers():
+        rows = [
+            *digests_of_one(runs=5 if given.is_quick else 20),
+            all_pairs(n),
+            grouped(n),
+            upload_check(n, runs=20),
+        ]
+    report.show(rows, given)
+
+
+def hashes_of(n: int) -> NDArray[np.uint64]:
+    """Return random hashes, in which every hundredth has a copy that differs in 0 to 10 bits."""
+    random = np.random.default_rng(0)
+    hashes = random.integers(0, 2**64, size=n, dtype=np.uint64)
+    for place in range(0, n // 2, 50):
+        flips = random.choice(64, random.integers(0, BITS + 1), replace=False)
+        hashes[n - 1 - place] = hashes[place] ^ np.uint64(sum(1 << int(flip) for flip in flips))
+    return hashes
+
+
+def owner() -> User:
+    from django.contrib.auth.models import User
+
+    return User.objects.get_or_create(username="bench")[0]
+
+
+def digests_of_one(runs: int) -> list[Row]:
+    """What the digests of an image cost, beside decoding it."""
+    import scenes
+    from gallery import digests, inspection, thumbnails
+
+    file = io.BytesIO()
+    scenes.draw(scenes.compose(1), (1000, 750)).resize((4000, 3000)).save(file, "JPEG", quality=90)
+
+    def decode() -> inspection.Inspected:
+        file.seek(0)
+        return inspection.open_image(file, edge=thumbnails.LARGE)
+
+    inspected = decode()
+    large = thumbnails.resized(inspected.pixels, thumbnails.LARGE)
+    pair = report.medians(
+        lambda: (digests.pixel_sha256(inspected, large), digests.perceptual_hash(large)),
+        decode,
+        runs=runs,
+    )
+    return [report.faster("digests of 4000x3000 beside decoding it", pair, floor=3)]
+
+
+def all_pairs(n: int) -> Row:
+    """Pairs of near hashes among all."""
+    from gallery.duplicates import hamming
+
+    hashes = hashes_of(n)
+
+    def rival() -> int:
+        found = 0
+        for start in range(0, n, ROWS_AT_ONCE):
+            block = hashes[start : start + ROWS_AT_ONCE, None] ^ hashes[None, start + 1 :]
+            found += int(np.count_nonzero(np.bitwise_count(block) <= BITS))
+        return found
+
+    ours = report.seconds_of(lambda: hamming.pairs_within(hashes, BITS))
+    pair = report.Pair(ours, report.seconds_of(rival))
+    return report.faster(
+        f"pairs within {BITS} of 64 bits among {n:,} hashes", pair, floor=1.5 if n < 100_000 else 2
+    )
+
+
+def grouped(n: int) -> Row:
+    """From rows in Postgres to groups in Postgres."""
+    from embeddings.models import Space
+    from gallery.duplicates import finding
+    from gallery.models import DuplicateGroup, Image, ImageEmbedding
+
+    empty()
+    user = owner()
+    hashes = hashes_of(n).view(np.int64).tolist()
+    Image.objects.bulk_create(
+        [
+            Image(
+                owner=user, sha256=f"{i:064x}", pixel_sha256=f"{i:064x}", perceptual_hash=one,
+                mime_type="image/jpeg", width=4000, height=3000, bytes=1, visibility="public",
+                state="ready",
+            )
+            for i, one in enumerate(hashes)
+        ],
+        batch_size=5000,
+    )  # fmt: skip
+    space = Space.objects.create(
+        name="numbers", revision="duplicates", dimensions=2, state=Space.State.ACTIVE
+    )
+    # Every vector is the same: here the hashes decide.
+    ids = Image.objects.values_list("pk", flat=True)
+    ImageEmbedding.objects.bulk_create(
+        [ImageEmbedding(image_id=pk, space=space, vector=[1.0, 0.0]) for pk in ids], batch_size=5000
+    )
+    seconds = report.seconds_of(lambda: finding.compare_all(user.pk))
+    hidden = len(range(0, n // 2, 50))
+    if DuplicateGroup.objects.count() < hidden:
+        raise AssertionError("Copies that were hidden were not found.")
+    return report.at_most(
+        f"find_duplicates --hashes-only, {n:,} images", seconds, 30, "s", limit=f"{hidden} copies"
+    )
+
+
+def upload_check(n: int, runs: int) -> Row:
+    """What a new file is like among n images of its owner: asked before it is stored."""
+    from gallery.digests import Digests
+    from gallery.duplicates import like
+
+    user = owner()
+    numbers = iter(np.random.default_rng(1).integers(-(2**63), 2**63, size=runs + 1).tolist())
+
+    def ask() -> object:
+        return like(Digests("0" * 64, "0" * 64, next(numbers)), user)
+
+    ask()
+    seconds = sorted(report.seconds_of(ask) for _ in range(runs))[runs // 2]
+    return report.at_most(f"what a file is like among {n:,}", seconds * 1000, 250, "ms")
+
+
+if __name__ == "__main__":
+    main()

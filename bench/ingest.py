@@ -1,0 +1,92 @@
+"""From files to committed vectors, beside the loop that every tutorial shows.
+
+    .venv/bin/python bench/ingest.py [--quick] [--json]
+
+JPEGs of 640 x 480 and 4000 x 3000 (bench/_pictures.py), a full-size ViT-B/32 with random weights,
+an embedded Postgres of its own. The rival is PIL, CLIPImageProcessor and CLIPModel in float32, one
+image at a time (bench/_plain_loop.py). Both have two threads. The pipeline is also held to what its
+encoder does alone, and writing vectors to Django's bulk_create.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import _embedding, _folder, _library, _pictures, _vector_writes
+from bench import _report as report
+from bench._embedding import Part
+from bench._report import Row
+
+THREADS = 2
+SMALL, LARGE = (640, 480), (4000, 3000)
+SMALL_FLOOR, LARGE_FLOOR = 5.0, 8.0
+
+
+@dataclass(frozen=True)
+class Size:
+    small: int  # images of 640 x 480
+    large: int
+    rival: int  # images of a round of the rival
+    rounds: int
+    drawn: int  # images for the bundled encoder
+    vectors: int
+    folder: int  # small images that are imported twice
+
+
+FULL = Size(320, 64, 40, 5, 960, 20_000, 100_000)
+QUICK = Size(96, 32, 8, 2, 320, 5_000, 1_000)
+
+
+def main() -> None:
+    given = report.options(__doc__ or "")
+    size = QUICK if given.is_quick else FULL
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)
+    with _library.servers() as folder:
+        rows = of_a_real_encoder(folder, size)
+        rows += of_the_bundled_encoder(folder, size)
+        rows.append(_vector_writes.row(size.vectors, at_once=1000, rounds=size.rounds))
+    report.show(rows, given)
+
+
+def of_a_real_encoder(folder: Path, size: Size) -> list[Row]:
+    from django.test import override_settings
+
+    from bench import _encoder
+    from bench._plain_loop import PlainLoop
+
+    report.tell("writing an encoder and files")
+    encoder = folder / "encoder"
+    _encoder.write(encoder)
+    small = _pictures.write(folder / "small", size.small, SMALL)
+    large = _pictures.write(folder / "large", size.large, LARGE)
+    loop = PlainLoop(encoder).vectors
+    of_small = Part("640x480", small, size.rounds, size.rival)
+    of_large = Part("4000x3000", large, size.rounds, size.rival)
+    rows = []
+    with override_settings(ENCODER=str(encoder)):
+        for part, floor in ((of_small, SMALL_FLOOR), (of_large, LARGE_FLOOR)):
+            rows.append(_embedding.beside_the_loop(part, loop, floor=floor))
+            rows.append(_embedding.share_of_encoder(part))
+            rows.append(_embedding.with_its_record(part, loop))
+            _embedding.empty()
+    return rows
+
+
+def of_the_bundled_encoder(folder: Path, size: Size) -> list[Row]:
+    from django.test import override_settings
+
+    _library.empty()
+    paths = _pictures.write(folder / "drawn", size.drawn, (256, 192))
+    with override_settings(ENCODER="bundled"):
+        share = _embedding.share_of_encoder(Part("256x192, bundled", paths, size.rounds))
+        _embedding.empty()
+        return [share, *_folder.rows(folder / "many", size.folder)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Why something was not fetched: sentences for the ledger, a page or an API answer."""
+
+from __future__ import annotations
+
+from gallery.errors import GalleryError
+
+
+class DownloadFailed(GalleryError):
+    """Nothing was fetched. `may_pass`: asking again later may help, as it will not for a 404.
+
+    `wait_seconds`: how long the server asked us to stay away, if it did.
+    """
+
+    def __init__(
+        self, sentence: str, *, may_pass: bool = False, wait_seconds: float | None = None
+    ) -> None:
+        super().__init__(sentence)
+        self.may_pass = may_pass
+        self.wait_seconds = wait_seconds
+
+
+class DownloadRefused(DownloadFailed):
+    """An address that is never asked: not of the web, with credentials, or not public."""

@@ -1,0 +1,104 @@
+"""What one file is like among its owner's images: at once, by digests alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db.models import F, Func, IntegerField, Value
+
+from gallery.digests import Digests
+from gallery.duplicates import verdicts
+from gallery.errors import ImageRefused
+from gallery.models import DuplicateKind, Image, ImageQuerySet
+
+if TYPE_CHECKING:
+    from gallery.ingest import Added
+
+# A quarter of what is a candidate for review: here no vector says whether it is one.
+NEAR_BITS = 6
+MOST = 5
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """An image that a file is like."""
+
+    image: Image
+    kind: DuplicateKind
+    bits: int = 0  # in which the perceptual hashes differ
+
+
+def like(digests: Digests, owner: AbstractBaseUser) -> list[Likeness]:
+    """Return which of the owner's own images a file is like, the most alike first, at most five.
+
+    Nobody else's image is looked at. Of the same bytes there is one image, and then only that is
+    returned.
+    """
+    return _like(digests, Image.objects.filter(owner_id=owner.pk))
+
+
+def like_image(image: Image) -> list[Likeness]:
+    """Return what an image is like among the others of its owner, less what was told apart."""
+    digests = Digests("", image.pixel_sha256, image.perceptual_hash)
+    others = Image.objects.filter(owner_id=image.owner_id).exclude(pk=image.pk)
+    apart = verdicts.told_apart(image.owner_id, image.sha256)
+    return _like(digests, others.exclude(sha256__in=apart))
+
+
+def refuse(added: Added) -> None:
+    """As the `note` of `ingest.add_image`: refuse a new image whose pixels its owner has already.
+
+    Raise ImageRefused, which undoes the storing.
+    """
+    if not added.is_new:
+        return
+    for found in like_image(added.image):
+        if found.kind == DuplicateKind.PIXELS:
+            raise ImageRefused(f"You have an image of the same pixels: {found.image}.")
+
+
+def note_of(added: Added) -> str:
+    """Return a sentence about what a new image is like, for the person who sent it; "" if none."""
+    first = next(iter(like_image(added.image)), None) if added.is_new else None
+    if first is None:
+        return ""
+    if first.kind == DuplicateKind.PIXELS:
+        return f"You have an image of the same pixels: {first.image}."
+    return f"It looks much like {first.image}."
+
+
+def _like(digests: Digests, images: ImageQuerySet) -> list[Likeness]:
+    if digests.sha256:
+        held = images.filter(sha256=digests.sha256).first()
+        if held is not None:
+            return [Likeness(held, DuplicateKind.BYTES)]
+    found: dict[int, Likeness] = {}
+    if digests.pixel_sha256:
+        for image in images.filter(pixel_sha256=digests.pixel_sha256).order_by("pk")[:MOST]:
+            found[image.pk] = Likeness(image, DuplicateKind.PIXELS)
+    if digests.perceptual_hash is not None and len(found) < MOST:
+        for likeness in _near(digests.perceptual_hash, images):
+            found.setdefault(likeness.image.pk, likeness)
+    return list(found.values())[:MOST]
+
+
+def _near(perceptual_hash: int, images: ImageQuerySet) -> list[Likeness]:
+    bits = Func(
+        F("perceptual_hash"),
+        Value(perceptual_hash),
+        template="bit_count((%(expressions)s::bigint)::bit(64))",
+        arg_joiner=" # ",
+        output_field=IntegerField(),
+    )
+    # The ids first: they and the hashes stand in one index, so no row is read for the others.
+    near = images.filter(perceptual_hash__isnull=False).annotate(bits=bits)
+    rows = near.filter(bits__lte=NEAR_BITS).order_by("bits", "pk").values_list("pk", "bits")
+    bits_by_id = dict(rows[: 2 * MOST])
+    found = Image.objects.in_bulk(list(bits_by_id))
+    return [
+        Likeness(found[pk], DuplicateKind.NEAR, bits)
+        for pk, bits in bits_by_id.items()
+        if pk in found
+    ]

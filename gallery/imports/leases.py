@@ -1,0 +1,139 @@
+"""Who works on a run: one process at a time, and a dead one's time runs out."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter, deque
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models.functions import Coalesce, Now
+from psycopg.types.json import Jsonb
+
+from gallery.imports import ledger
+from gallery.imports.errors import ImportBusy, LeaseLost
+from gallery.imports.ledger import ACTIVE, Progress
+from gallery.models import ImportRun, RunState
+
+SECONDS = 30
+TICK_SECONDS = 0.5
+SPEED_SECONDS = 10.0  # the last so many say how fast it is
+
+# A run that was paused and resumed between two signs of life simply goes on.
+_KEEP = """
+UPDATE gallery_importrun SET lease_until = now() + %(lease)s, tally = %(tally)s,
+    speed = %(speed)s, worked_seconds = worked_seconds + %(worked)s,
+    is_listed = is_listed OR %(is_listed)s,
+    state = CASE state WHEN 'waiting' THEN 'running' ELSE state END
+WHERE id = %(run)s AND lease_token = %(token)s RETURNING state
+"""
+
+
+class Lease:
+    """A run that is this process's for as long as `keep` is called, and its tally."""
+
+    def __init__(self, run: ImportRun, token: uuid.UUID) -> None:
+        self.run = run
+        self.token = token
+        self.tally: Counter[str] = Counter(ledger.counts(run))
+        self.speed = 0.0
+        self._kept_at = time.monotonic()
+        self._seen: deque[tuple[float, int]] = deque([(self._kept_at, self.done)])
+
+    @property
+    def done(self) -> int:
+        return self.tally.total() - self.tally["waiting"]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a sign of life."""
+        return time.monotonic() - self._kept_at >= TICK_SECONDS
+
+    def keep(self, *, is_listed: bool = False) -> RunState:
+        """Give a sign of life and return the state that others may have put the run into.
+
+        Raise LeaseLost when another process has it.
+        """
+        now = time.monotonic()
+        self._measure(now)
+        parameters: dict[str, Any] = {
+            "lease": timedelta(seconds=SECONDS),
+            "tally": Jsonb(dict(self.tally)),
+            "speed": self.speed,
+            "worked": now - self._kept_at,
+            "is_listed": is_listed,
+            "run": self.run.pk,
+            "token": self.token,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_KEEP, parameters)
+            row = cursor.fetchone()
+        if row is None:
+            raise LeaseLost("Another process has taken over this import.")
+        self._kept_at = now
+        self.run.is_listed = self.run.is_listed or is_listed
+        return RunState(row[0])
+
+    def recount(self) -> None:
+        """Count anew where it cannot be told what a statement has changed."""
+        self.tally = Counter(ledger.counts(self.run))
+
+    def end(self, state: RunState, *, failure: str = "") -> bool:
+        """Put the run into its last state, unless others did otherwise. Return whether it is."""
+        ended = {"finished_at": Now()} if state in ledger.FINISHED else {}
+        return bool(
+            self._ours()
+            .filter(state__in=(RunState.RUNNING, RunState.UNDOING))
+            .update(state=state, failure=failure, **ended)
+        )
+
+    def give_back(self) -> None:
+        """Let others have the run, with its exact tally."""
+        # Not NULL: whoever asks for the run that was worked on longest ago finds it by this.
+        self._ours().update(lease_token=None, lease_until=Now(), tally=ledger.counts(self.run))
+
+    def progress(self) -> Progress:
+        return Progress(
+            by_state=dict(self.tally), is_listed=self.run.is_listed, per_second=self.speed
+        )
+
+    def _ours(self) -> QuerySet[ImportRun]:
+        return ImportRun.objects.filter(pk=self.run.pk, lease_token=self.token)
+
+    def _measure(self, now: float) -> None:
+        self._seen.append((now, self.done))
+        while now - self._seen[0][0] > SPEED_SECONDS and len(self._seen) > 2:
+            self._seen.popleft()
+        (begin, before), (end, after) = self._seen[0], self._seen[-1]
+        self.speed = max(0.0, (after - before) / (end - begin)) if end > begin else 0.0
+
+
+def take(run: ImportRun) -> Lease:
+    """Make the run ours. Raise ImportBusy when it is another's, or has nothing to do."""
+    token = uuid.uuid4()
+    taken = takeable(ImportRun.objects.filter(pk=run.pk)).update(
+        lease_token=token,
+        lease_until=Now() + timedelta(seconds=SECONDS),
+        started_at=Coalesce("started_at", Now()),
+        state=Case(When(state=RunState.WAITING, then=Value(RunState.RUNNING)), default=F("state")),
+    )
+    run.refresh_from_db()
+    if not taken:
+        if run.state in ACTIVE:
+            raise ImportBusy("Another process works on this import.")
+        raise ImportBusy(f"This import is {run.get_state_display().lower()}.")
+    return Lease(run, token)
+
+
+def takeable(runs: QuerySet[ImportRun]) -> QuerySet[ImportRun]:
+    """Keep the runs with something to do and nobody at it."""
+    # A lease from further ahead than leases go was given before the clock was set back.
+    is_free = (
+        Q(lease_until=None)
+        | Q(lease_until__lte=Now())
+        | Q(lease_until__gt=Now() + timedelta(seconds=2 * SECONDS))
+    )
+    return runs.filter(is_free, state__in=ACTIVE)

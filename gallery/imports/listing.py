@@ -1,0 +1,209 @@
+"""Lists a source into the ledger: read ahead on a thread, written in batches.
+
+Listing anew after a crash adds what is missing and changes nothing else. What the owner has from
+an earlier run of the same place, in the same version, is told by the same statement: a folder of
+100,000 is known again without opening a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from django.db import connection, connections
+
+from gallery import texts
+from gallery.importers import Item, Skipped, Source, SourceUnreadable
+from gallery.models import ImportRun, ItemState
+
+BATCH = 1000
+MAX_ABOUT_BYTES = 500_000  # what is said of an item waits in the ledger; a batch is held in memory
+MAX_VERSION = 200
+WAIT_SECONDS = 0.2
+
+# A changed version of what is not in the gallery yet is taken; what the run has brought stays.
+_LIST = """
+WITH listed AS MATERIALIZED (
+    SELECT * FROM unnest(%(key)s::text[], %(name)s::text[], %(version)s::text[], %(url)s::text[],
+        %(about)s::text[], %(state)s::text[], %(reason)s::text[])
+        AS row (key, name, version, url, about, state, reason)
+)
+INSERT INTO gallery_importitem AS item
+    (run_id, key, name, version, url, about, state, reason, attempts, image_id, changed_at)
+SELECT %(run)s, listed.key, name, version, url,
+    CASE WHEN known.image_id IS NULL THEN about::jsonb ELSE '{}' END,
+    CASE WHEN known.image_id IS NULL THEN state ELSE 'held' END,
+    reason, 0, known.image_id, now()
+FROM listed LEFT JOIN LATERAL (
+    SELECT earlier.image_id FROM gallery_importitem earlier
+    WHERE md5(earlier.key) = md5(listed.key) AND earlier.version = listed.version
+      AND earlier.image_id IS NOT NULL AND earlier.key = listed.key
+      AND listed.version <> '' AND listed.state = 'waiting'
+      AND earlier.run_id = ANY (ARRAY(  -- read once, however many nightly runs there were
+        SELECT id FROM gallery_importrun
+        WHERE owner_id = %(owner)s AND place = %(place)s AND id <> %(run)s))
+    LIMIT 1
+) known ON true
+ON CONFLICT (run_id, md5(key)) DO UPDATE SET
+    version = excluded.version, name = excluded.name, url = excluded.url, about = excluded.about,
+    state = excluded.state, reason = excluded.reason, image_id = excluded.image_id,
+    attempts = 0, changed_at = now()
+WHERE item.version <> excluded.version AND item.state NOT IN ('new', 'undone')
+RETURNING state, xmax = 0
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An item as the ledger can hold it."""
+
+    key: str
+    name: str
+    version: str = ""
+    url: str = ""
+    about: str = "{}"
+    state: str = ItemState.WAITING
+    reason: str = ""
+
+
+class Reader:
+    """Reads a source on a thread of its own, a bounded number of items ahead.
+
+    A source that has nothing to say for an hour, or never ends, holds nobody up.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._ahead: queue.Queue[Item | Skipped] = queue.Queue(maxsize=2 * BATCH)
+        self._failure: BaseException | None = None
+        self._is_ended = threading.Event()
+        self._is_stopped = threading.Event()
+        # A daemon: one that waits for a file to change would keep the process from ending.
+        self._thread = threading.Thread(target=self._read, name="import listing", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all there is has been taken. A source that failed is never over."""
+        return self._is_empty and self._failure is None
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._is_ended.is_set() and self._ahead.empty()
+
+    def take(self, *, seconds: float) -> list[Item | Skipped]:
+        """Return what has been read, a batch at most, after waiting so long for a first item.
+
+        Raise what the source raised, when all before that is taken.
+        """
+        taken: list[Item | Skipped] = []
+        with suppress(queue.Empty):
+            taken.append(self._ahead.get(timeout=seconds) if seconds else self._ahead.get_nowait())
+            while len(taken) < BATCH:
+                taken.append(self._ahead.get_nowait())
+        if not taken and self._is_empty and self._failure is not None:
+            raise self._failure
+        return taken
+
+    def stop(self) -> None:
+        self._is_stopped.set()
+        self._source.stop()
+        self._thread.join(timeout=1)
+
+    def _read(self) -> None:
+        try:
+            for item in self._source.items():
+                if not self._put(item):
+                    return
+        except OSError as error:
+            self._failure = SourceUnreadable(f"{self._source.title} cannot be read: {error}.")
+        except BaseException as error:  # noqa: BLE001 - raised by `take`, on the thread that asks
+            self._failure = error
+        finally:
+            connections.close_all()
+            self._is_ended.set()
+
+    def _put(self, item: Item | Skipped) -> bool:
+        """Wait for room; return whether more is wanted."""
+        while not self._is_stopped.is_set():
+            with suppress(queue.Full):
+                self._ahead.put(item, timeout=WAIT_SECONDS)
+                return True
+        return False
+
+
+def write(run: ImportRun, items: list[Item | Skipped]) -> Counter[str] | None:
+    """Write a batch into the ledger. Return how many new rows are in which state.
+
+    None: rows that were there have changed, so that the run must be counted anew.
+    """
+    columns = _columns(items)
+    with connection.cursor() as cursor:
+        cursor.execute(_LIST, columns | {"run": run.pk, "owner": run.owner_id, "place": run.place})
+        written = cursor.fetchall()
+    if not all(is_new for _, is_new in written):
+        return None
+    return Counter(state for state, _ in written)
+
+
+def _columns(items: list[Item | Skipped]) -> dict[str, list[str]]:
+    # One statement may not write a row twice; the first of two that are called the same counts.
+    row_by_key: dict[str, Row] = {}
+    for row in map(row_of, items):
+        row_by_key.setdefault(row.key, row)
+    rows = [asdict(row) for row in row_by_key.values()]
+    return {name: [row[name] for row in rows] for name in Row.__dataclass_fields__}
+
+
+def row_of(item: Item | Skipped) -> Row:
+    """Return the ledger's row; what it cannot hold becomes a failed one that says why."""
+    key = _storable(item.key)
+    if isinstance(item, Skipped):
+        return Row(
+            key=key,
+            name=texts.file_name(item.key),
+            state=ItemState.SKIPPED,
+            reason=texts.printable(item.reason)[:1000],
+        )
+    name = texts.file_name(item.name)
+    if key != item.key or item.url != _storable(item.url):
+        # It could not be opened by a name that is not its own.
+        return _failed(key, name, "Its name is not valid text (UTF-8 without NUL): rename it.")
+    problem, about = _written(item)
+    if problem:
+        return _failed(key, name, problem)
+    return Row(key=key, name=name, version=_version(item.version), url=item.url, about=about)
+
+
+def _failed(key: str, name: str, reason: str) -> Row:
+    return Row(key=key, name=name, state=ItemState.FAILED, reason=reason)
+
+
+def _written(item: Item) -> tuple[str, str]:
+    """Return a problem, or what is said about the item as JSON that Postgres takes."""
+    try:
+        about = json.dumps(item.about.to_json(), allow_nan=False, ensure_ascii=False)
+        size = len(about.encode())
+    except (TypeError, ValueError, RecursionError):
+        return "What is said about it cannot be written as JSON.", ""
+    if "\\u0000" in about:
+        return "What is said about it holds a NUL character.", ""
+    if size > MAX_ABOUT_BYTES:
+        return f"What is said about it has {size:,} bytes; {MAX_ABOUT_BYTES:,} are allowed.", ""
+    return "", about
+
+
+def _version(version: str) -> str:
+    if len(version) <= MAX_VERSION and version == _storable(version):
+        return version
+    return hashlib.sha256(version.encode(errors="surrogatepass")).hexdigest()
+
+
+def _storable(text: str) -> str:
+    """Return the text as Postgres can hold it: bytes that are no UTF-8 and NUL are spelled out."""
+    return text.encode(errors="backslashreplace").decode().replace("\x00", "\\x00")

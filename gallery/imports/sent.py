@@ -1,0 +1,114 @@
+"""Archives and lists that people send for an import: kept while it may need them.
+
+Each lies in a private folder with a name of ours; the file itself keeps a cleaned name, by which
+people know it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.utils import timezone
+
+from gallery import texts
+from gallery.errors import StorageUnavailable
+from gallery.imports.errors import ImportInvalid
+from gallery.imports.ledger import FINISHED
+from gallery.models import ImportRun
+
+KEEP = timedelta(days=7)  # after the end: failed items can be retried for so long
+_PIECE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file that was sent, where it is now."""
+
+    folder: str
+    path: Path
+    sha256: str
+
+
+def keep(file: IO[bytes], name: str) -> Sent:
+    """Copy a file that was sent into a folder of its own.
+
+    Raise ImportInvalid when it is empty or too large, StorageUnavailable when there is no room.
+    """
+    folder = uuid.uuid4().hex
+    directory = settings.IMPORT_DIR / folder
+    try:
+        settings.IMPORT_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700)
+        path = directory / _safe(name)
+        sha256 = _copy(file, path)
+    except OSError as error:
+        remove(folder)
+        raise StorageUnavailable(f"The file cannot be kept: {error.strerror}.") from error
+    except ImportInvalid:
+        remove(folder)
+        raise
+    return Sent(folder, path, sha256)
+
+
+def remove(folder: str) -> None:
+    """Remove what was sent; nothing happens when it is gone already."""
+    if folder:
+        shutil.rmtree(settings.IMPORT_DIR / folder, ignore_errors=True)
+
+
+def remove_old() -> int:
+    """Remove what belongs to no run, or to one that ended long ago. Return how many."""
+    removed = 0
+    for directory in _directories():
+        if not _is_needed(directory):
+            remove(directory.name)
+            removed += 1
+    return removed
+
+
+def _copy(file: IO[bytes], path: Path) -> str:
+    size, sha256 = 0, hashlib.sha256()
+    file.seek(0)
+    with path.open("xb") as kept:
+        while piece := file.read(_PIECE_BYTES):
+            size += len(piece)
+            if size > settings.IMPORT_UPLOAD_BYTES:
+                limit = settings.IMPORT_UPLOAD_BYTES // 10**6
+                raise ImportInvalid(f"The file is too large: at most {limit:,} MB may be sent.")
+            kept.write(piece)
+            sha256.update(piece)
+    if not size:
+        raise ImportInvalid("The file is empty.")
+    return sha256.hexdigest()
+
+
+def _safe(name: str) -> str:
+    """Return a name that is fine in any folder, with the suffixes that tell what it is."""
+    shown = texts.file_name(name).lstrip(".-")
+    stem, dot, suffix = shown.partition(".")
+    encoded = stem.encode()[:100].decode(errors="ignore")
+    return f"{encoded or 'file'}{dot}{suffix[-40:]}"
+
+
+def _directories() -> Iterator[Path]:
+    with suppress(FileNotFoundError):
+        yield from [entry for entry in settings.IMPORT_DIR.iterdir() if entry.is_dir()]
+
+
+def _is_needed(directory: Path) -> bool:
+    run = ImportRun.objects.filter(upload=directory.name).first()
+    if run is None:
+        # Its run may be just about to be written.
+        return time.time() - directory.stat().st_mtime < timedelta(days=1).total_seconds()
+    ended_at = run.finished_at
+    return not (run.state in FINISHED and ended_at and timezone.now() - ended_at > KEEP)

@@ -1,0 +1,181 @@
+"""What becomes of one item: opened, handed to `ingest`, and written down."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import IO, TypeVar
+
+from django.conf import settings
+from django.db import DataError, IntegrityError, OperationalError
+from django.utils import timezone
+
+from gallery import downloads, ingest, texts
+from gallery.descriptions import Description
+from gallery.downloads import DownloadFailed
+from gallery.errors import ImageRefused, StorageUnavailable
+from gallery.importers import ItemUnreadable, Source
+from gallery.imports.patience import patient
+from gallery.ingest import Added, NewImage
+from gallery.interruptions import is_passing
+from gallery.models import ImportItem, ImportRun, ItemState
+
+TRIES = 3  # of what may pass: a disk or a network that hiccups
+PAUSE_SECONDS = 0.5
+_GONE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+# The machine's own lack, whatever is opened next: it is no item's fault.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS}
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of an item; `state` None: another process has written that down."""
+
+    name: str
+    state: ItemState | None
+    reason: str = ""
+
+
+class _NotWaiting(Exception):
+    """The item is done already: rolls the image back that came too late."""
+
+
+@dataclass(frozen=True)
+class Storer:
+    """Takes items of one run. Used from several threads at once."""
+
+    run: ImportRun
+    source: Source
+
+    def open(self, item: ImportItem) -> IO[bytes] | Outcome:
+        """Return the item's bytes, or what became of it. Raise SourceUnreadable."""
+        try:
+            return _tried(partial(self._open, item))
+        except (ItemUnreadable, ImageRefused, DownloadFailed) as error:
+            return self._failed(item, str(error))
+        except OSError as error:
+            return self._failed(item, _sentence(error))
+
+    def store(self, item: ImportItem, file: IO[bytes]) -> Outcome:
+        """Store what was opened. Raise StorageUnavailable, DatabaseAway."""
+        try:
+            with file:
+                return patient(partial(self._store, item, file))
+        except (ImageRefused, ItemUnreadable) as refusal:
+            return self._failed(item, str(refusal))
+        except OSError as error:
+            return self._failed(item, _sentence(error))
+        except (DataError, OperationalError) as error:
+            if isinstance(error, OperationalError) and is_passing(error):
+                raise
+            return self._failed(item, f"The database does not take it: {error}")
+
+    def open_and_store(self, item: ImportItem) -> Outcome:
+        """Both, for items that are opened in no time."""
+        opened = self.open(item)
+        return opened if isinstance(opened, Outcome) else self.store(item, opened)
+
+    def _open(self, item: ImportItem) -> IO[bytes]:
+        return downloads.fetch(item.url) if item.url else self.source.open(item.key)
+
+    def _store(self, item: ImportItem, file: IO[bytes]) -> Outcome:
+        new = self._new_image(item, file)
+        if self.run.is_dry_run:
+            held = ingest.look_at(new)
+            state = ItemState.NEW if held is None else ItemState.HELD
+            return self._wrote(item, state, image=held)
+        try:
+            added = _unless_deleted(partial(ingest.add_image, new, note=partial(_note, item)))
+        except _NotWaiting:
+            return Outcome(name=item.name, state=None)
+        return Outcome(name=item.name, state=_state_of(added))
+
+    def _new_image(self, item: ImportItem, file: IO[bytes]) -> NewImage:
+        try:
+            about = Description.from_json(item.about)
+        except (TypeError, ValueError) as error:
+            raise ImageRefused("What is said about it cannot be read.") from error
+        said = about.over(Description.from_json(self.run.defaults))
+        return NewImage(
+            file=file,
+            owner=self.run.owner,
+            original_name=item.name,
+            **{one.name: getattr(said, one.name) for one in fields(Description)},
+        )
+
+    def _failed(self, item: ImportItem, reason: str) -> Outcome:
+        sentence = texts.printable(reason)[:1000]
+        return self._wrote(item, ItemState.FAILED, reason=sentence)
+
+    def _wrote(self, item: ImportItem, state: ItemState, **values: object) -> Outcome:
+        waiting = ImportItem.objects.filter(pk=item.pk, state=ItemState.WAITING)
+        values |= {"state": state, "changed_at": timezone.now()}
+        written = patient(lambda: waiting.update(**values))
+        reason = str(values.get("reason", ""))
+        return Outcome(name=item.name, state=state if written else None, reason=reason)
+
+
+def fail_hopeless(run: ImportRun) -> int:
+    """Fail the items whose process died each time they were opened. Return how many."""
+    most = settings.JOB_MAX_ATTEMPTS
+    hopeless = run.items.filter(state=ItemState.WAITING, attempts__gte=most)
+    return hopeless.update(
+        state=ItemState.FAILED,
+        reason=f"The import died {most} times with this file open; the server's log tells more.",
+        changed_at=timezone.now(),
+    )
+
+
+def _note(item: ImportItem, added: Added) -> None:
+    """Write down what became of the item, in the transaction that makes its image."""
+    waiting = ImportItem.objects.filter(pk=item.pk, state=ItemState.WAITING)
+    written = waiting.update(
+        state=_state_of(added), image=added.image, about={}, reason="", changed_at=timezone.now()
+    )
+    if not written:
+        raise _NotWaiting
+
+
+def _state_of(added: Added) -> ItemState:
+    return ItemState.NEW if added.is_new else ItemState.HELD
+
+
+def _unless_deleted(add: Callable[[], Added]) -> Added:
+    """Add an image; anew where the one that was there is just being deleted."""
+    for _ in range(TRIES - 1):
+        try:
+            return add()
+        except IntegrityError:
+            continue
+    return add()
+
+
+def _tried(act: Callable[[], Result]) -> Result:
+    """Try what may pass again, after a moment."""
+    for attempt in range(1, TRIES):
+        try:
+            return act()
+        except _GONE:
+            raise
+        except OSError as error:
+            _raise_if_full(error)
+            time.sleep(PAUSE_SECONDS * attempt)
+    try:
+        return act()
+    except OSError as error:
+        _raise_if_full(error)
+        raise
+
+
+def _raise_if_full(error: OSError) -> None:
+    if error.errno in _FULL:
+        raise StorageUnavailable(f"Files cannot be opened here: {error.strerror}.") from error
+
+
+def _sentence(error: OSError) -> str:
+    return f"The file cannot be read: {error.strerror or error}."

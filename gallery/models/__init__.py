@@ -1,0 +1,67 @@
+"""The gallery's tables."""
+
+from __future__ import annotations
+
+from gallery.models.accounts import ApiToken, SavedSearch
+from gallery.models.duplicates import (
+    DuplicateCheck,
+    DuplicateGroup,
+    DuplicateKind,
+    DuplicateMember,
+    DuplicatePair,
+    DuplicateVerdict,
+    Verdict,
+)
+from gallery.models.images import (
+    Album,
+    Caption,
+    CaptionQuerySet,
+    Image,
+    ImageQuerySet,
+    State,
+    Tag,
+    Visibility,
+)
+from gallery.models.imports import ImportItem, ImportRun, ItemState, RunState
+from gallery.models.links import LinkState, SourceLink
+from gallery.models.uploads import FolderUse, Upload, UploadSession, UploadState
+from gallery.models.vectors import (
+    CaptionEmbedding,
+    CaptionEmbeddingJob,
+    ImageEmbedding,
+    ImageEmbeddingJob,
+)
+
+__all__ = [
+    "Album",
+    "ApiToken",
+    "Caption",
+    "CaptionEmbedding",
+    "CaptionEmbeddingJob",
+    "CaptionQuerySet",
+    "DuplicateCheck",
+    "DuplicateGroup",
+    "DuplicateKind",
+    "DuplicateMember",
+    "DuplicatePair",
+    "DuplicateVerdict",
+    "FolderUse",
+    "Image",
+    "ImageEmbedding",
+    "ImageEmbeddingJob",
+    "ImageQuerySet",
+    "ImportItem",
+    "ImportRun",
+    "ItemState",
+    "LinkState",
+    "RunState",
+    "SavedSearch",
+    "SourceLink",
+    "State",
+    "Tag",
+    "Upload",
+    "UploadSession",
+    "UploadState",
+    "Verdict",
+    "Visibility",
+]

@@ -1,0 +1,149 @@
+"""A storage in a bucket: private, in whole files, with failures that are OSErrors."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Mapping
+from datetime import datetime
+from typing import IO, Any, cast
+
+from django.core.files.base import File
+from storages.backends.s3 import S3Storage
+
+from gallery.storage import clients
+from gallery.storage.addresses import BucketAddress
+from gallery.storage.clients import told_as_os_errors
+
+MEMORY_BYTES = 8 * 2**20  # of an open file; a larger one lies on the disk meanwhile
+# Every file has a name of its own and never changes.
+_KEPT = "private, max-age=604800, immutable"
+
+
+class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages has no types
+    """django-storages' S3, for files that are read and written as a whole.
+
+    A file is there whole or not at all: a bucket shows what has arrived to the last byte.
+    """
+
+    def __init__(self, *, address: BucketAddress) -> None:
+        self.address = address
+        self._opening = threading.RLock()
+        self._resource: Any = None
+        self._signer: Any = None
+        super().__init__(
+            bucket_name=address.bucket,
+            location=address.prefix,
+            endpoint_url=address.endpoint or None,
+            client_config=clients.config(address),
+            transfer_config=clients.TRANSFER,
+            default_acl=None,
+            file_overwrite=True,
+            gzip=False,
+            custom_domain=None,
+            querystring_auth=True,
+        )
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    @property
+    def connection(self) -> Any:
+        """One for all threads: its client may be shared, and takes a tenth of a second to make."""
+        if self._resource is None:
+            with self._opening, told_as_os_errors("be opened"):
+                if self._resource is None:
+                    opened = clients.session(self.address)
+                    self._resource = opened.resource(
+                        "s3",
+                        region_name=clients.region(self.address, opened),
+                        endpoint_url=self.endpoint_url,
+                        config=self.client_config,
+                    )
+        return self._resource
+
+    @property
+    def client(self) -> Any:
+        return self.connection.meta.client
+
+    def probe(self) -> None:
+        """Ask for the bucket. Raise BucketUnavailable or FileNotFoundError when it is not there."""
+        with told_as_os_errors("answer"):
+            self.client.head_bucket(Bucket=self.bucket_name)
+
+    def _open(self, name: str, mode: str = "rb") -> File[bytes]:
+        """Return the file, all of it here: what is read from it then cannot break off."""
+        if mode != "rb":
+            raise ValueError("A file of a bucket is opened to read its bytes; save() writes one.")
+        key = self._normalize_name(name)
+        # Closed by whoever is given it.
+        fetched = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115
+        try:
+            with told_as_os_errors("give a file"):
+                self.client.download_fileobj(
+                    self.bucket_name, key, fetched, Config=self.transfer_config
+                )
+        except BaseException:
+            fetched.close()
+            raise
+        fetched.seek(0)
+        return File(cast("IO[bytes]", fetched), name=name)
+
+    def _save(self, name: str, content: File[bytes]) -> str:
+        with told_as_os_errors("take a file"):
+            return str(super()._save(name, content))
+
+    def delete(self, name: str) -> None:
+        with told_as_os_errors("delete a file"):
+            super().delete(name)
+
+    def exists(self, name: str) -> bool:
+        with told_as_os_errors("answer"):
+            return bool(super().exists(name))
+
+    def size(self, name: str) -> int:
+        with told_as_os_errors("answer"):
+            return int(super().size(name))
+
+    def get_modified_time(self, name: str) -> datetime:
+        with told_as_os_errors("answer"):
+            return cast(datetime, super().get_modified_time(name))
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        with told_as_os_errors("list its files"):
+            return cast("tuple[list[str], list[str]]", super().listdir(path))
+
+    def get_object_parameters(self, name: str) -> dict[str, Any]:
+        """Say how a file is kept: should a bucket be opened by mistake, no browser runs one."""
+        if name.endswith(".webp") and "thumbnails/" in name:
+            return {"CacheControl": _KEPT, "ContentType": "image/webp"}
+        return {"CacheControl": _KEPT, "ContentDisposition": "attachment"}
+
+    def url(
+        self,
+        name: str,
+        parameters: Mapping[str, str] | None = None,
+        expire: int | None = None,
+        http_method: str | None = None,
+    ) -> str:
+        """Return an address that opens this one file to everybody, for `expire` seconds.
+
+        `parameters` are S3's own (ResponseContentType, ...), and are signed. No server is asked.
+        """
+        wanted = {**(parameters or {}), "Bucket": self.bucket_name}
+        with told_as_os_errors("sign an address"):
+            signed = self._signing_client().generate_presigned_url(
+                "get_object",
+                Params={**wanted, "Key": self._normalize_name(name)},
+                ExpiresIn=expire or self.querystring_expire,
+                HttpMethod=http_method,
+            )
+        return str(signed)
+
+    def _signing_client(self) -> Any:
+        if not self.address.public:
+            return self.client
+        if self._signer is None:
+            # The host is part of what is signed: browsers get an address of the host they reach.
+            self._signer = clients.connect(self.address, endpoint=self.address.public)
+        return self._signer

@@ -1,0 +1,175 @@
+"""Does every row have its files, and every file its row? Found by reading both side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from enum import StrEnum
+from functools import partial
+from typing import IO, Any, NamedTuple, cast
+
+from django.core.files.base import ContentFile
+from django.core.files.storage import Storage
+from django.utils import timezone
+
+from gallery import thumbnails
+from gallery.decoding import decoders
+from gallery.errors import ImageRefused, StorageUnavailable
+from gallery.models import Image
+from gallery.storage.clients import BucketUnavailable
+from gallery.storage.flows import in_parallel, side_by_side
+from gallery.storage.hashes import sha256_in
+from gallery.storage.listings import (
+    NamedFile,
+    StoredFile,
+    is_named,
+    named_among,
+    named_files,
+    stored_files,
+)
+
+# A file is written before its row: younger ones may belong to an upload that is under way.
+ORPHAN_AGE = timedelta(hours=1)
+_ORPHANS_AT_ONCE = 500  # are looked for in the rows once more
+_EDGE_BY_FIELD = {
+    "image.thumbnail_small": thumbnails.SMALL,
+    "image.thumbnail_large": thumbnails.LARGE,
+}
+
+
+class Wrong(StrEnum):
+    ORPHANED = "orphaned"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What is wrong with a file, and whether it is no longer."""
+
+    wrong: Wrong
+    name: str
+    reason: str
+    field: str = ""  # that names it, as "image.file"
+    id: int | None = None  # of the row
+    is_repaired: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Compared(NamedTuple):
+    """What a row and the storage have under one name, and what seems wrong with it."""
+
+    named: NamedFile | None
+    stored: StoredFile | None
+    wrong: tuple[Wrong, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A look at all files of a storage and all rows, that may also repair."""
+
+    storage: Storage
+    repairs: bool = False
+    hashes: bool = False  # read every file whose hash a row knows
+    threads: int = 8
+
+    def run(self) -> Iterator[list[Finding]]:
+        """Look at every name; yield what is wrong with it, and what was held back before it.
+
+        Raise StorageUnavailable when the storage cannot be listed.
+        """
+        orphans: list[StoredFile] = []
+        try:
+            rows = side_by_side(named_files(), stored_files(self.storage))
+            pairs = (row for _, row in rows)
+            # Threads read files; the database is asked by this one alone.
+            for one in in_parallel(self._compare, pairs, threads=self._threads):
+                findings = list(self._confirmed(one))
+                if one.named is None and one.stored is not None and _is_old(one.stored):
+                    orphans.append(one.stored)
+                if len(orphans) >= _ORPHANS_AT_ONCE:
+                    findings += self._orphaned(orphans)
+                    orphans = []
+                yield findings
+            yield list(self._orphaned(orphans))
+        except OSError as error:
+            raise StorageUnavailable(f"The storage cannot be read: {error}.") from error
+
+    @property
+    def _threads(self) -> int:
+        # Comparing two lists waits for nobody; threads would only cost.
+        return self.threads if self.hashes else 1
+
+    def _compare(self, row: list[Any]) -> Compared:
+        named, stored = row
+        return Compared(named, stored, self._wrong(named, stored) if named else None)
+
+    def _wrong(self, named: NamedFile, stored: StoredFile | None) -> tuple[Wrong, str] | None:
+        if stored is None:
+            # A folder is read before its newest files are in it.
+            if self.storage.exists(named.name):
+                return None
+            return Wrong.MISSING, "The storage does not have it."
+        if named.bytes not in (None, stored.bytes) or not stored.bytes:
+            return Wrong.DAMAGED, f"It has {stored.bytes:,} bytes, not those that were stored."
+        if self.hashes and named.sha256 not in (None, self._sha256_of(named.name)):
+            return Wrong.DAMAGED, "Its bytes are not those that were stored."
+        return None
+
+    def _sha256_of(self, name: str) -> str:
+        """Return the hash of a file, "" for one that cannot be read while others can."""
+        try:
+            return sha256_in(self.storage, name)
+        except BucketUnavailable:
+            raise
+        except OSError:
+            return ""
+
+    def _orphaned(self, files: list[StoredFile]) -> Iterator[Finding]:
+        # Rows were read before files: what came in between is not an orphan.
+        named = named_among([file.name for file in files]) if files else set()
+        for file in files:
+            if file.name in named:
+                continue
+            if self.repairs:
+                self.storage.delete(file.name)
+            yield Finding(
+                wrong=Wrong.ORPHANED,
+                name=file.name,
+                reason="No row names it.",
+                is_repaired=self.repairs,
+            )
+
+    def _confirmed(self, one: Compared) -> Iterator[Finding]:
+        if one.named is None or one.wrong is None or not is_named(one.named):
+            return
+        kind, reason = one.wrong
+        named = one.named
+        finding = partial(Finding, wrong=kind, name=named.name, field=named.field, id=named.id)
+        yield self._repaired(named, finding, reason)
+
+    def _repaired(self, named: NamedFile, finding: Callable[..., Finding], reason: str) -> Finding:
+        if not self.repairs:
+            return finding(reason=reason)
+        if named.field not in _EDGE_BY_FIELD:
+            return finding(reason=f"{reason} Bring it back from a backup, or delete the image.")
+        try:
+            self._make_thumbnail(named)
+        except (ImageRefused, OSError) as error:
+            return finding(reason=f"{reason} It cannot be made anew: {error}")
+        return finding(reason=reason, is_repaired=True)
+
+    def _make_thumbnail(self, named: NamedFile) -> None:
+        image = Image.objects.only("file").get(pk=named.id)
+        with self.storage.open(str(image.file.name), "rb") as file:
+            studied = decoders.study(cast("IO[bytes]", file.file))
+        self.storage.delete(named.name)  # a damaged one; else a folder would choose another name
+        content = studied.thumbnails[_EDGE_BY_FIELD[named.field]]
+        self.storage.save(named.name, ContentFile(content))
+
+
+def _is_old(file: StoredFile) -> bool:
+    return file.modified_at < timezone.now() - ORPHAN_AGE

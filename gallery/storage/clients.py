@@ -1,0 +1,134 @@
+"""A client of S3 with its patience bounded, and its failures in sentences."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3.session
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+)
+from s3transfer.exceptions import RetriesExceededError
+from urllib3.exceptions import HTTPError
+
+from gallery.storage.addresses import BucketAddress
+
+CONNECT_SECONDS = 5.0
+# From 16 MB on a file is sent and fetched in parts, eight at a time.
+TRANSFER = TransferConfig(
+    multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=8
+)
+_GONE = {"404", "NoSuchKey", "NotFound"}
+_ADVICE = {
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": "the keys may not do that",
+    "403": "the keys may not do that",
+    "InvalidAccessKeyId": "it does not know the access key",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "ExpiredToken": "the keys have expired",
+    "RequestTimeTooSkewed": "the clocks differ",
+}
+# What no repetition mends: an administrator has to.
+SETTLED = frozenset(_ADVICE)
+
+
+class BucketUnavailable(OSError):
+    """A bucket does not do what is asked: half a sentence that holds no key and no address.
+
+    `is_settled`: it is the settings' fault, and waiting does not help.
+    """
+
+    def __init__(self, sentence: str, *, is_settled: bool = False) -> None:
+        super().__init__(errno.EIO, sentence)
+        self.is_settled = is_settled
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+@contextmanager
+def told_as_os_errors(doing: str) -> Iterator[None]:
+    """Turn whatever S3 and its libraries raise in the block into OSErrors.
+
+    `doing` is a verb with its object: "store a file". Raise FileNotFoundError for a missing
+    object, BucketUnavailable for all else.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise _of_answer(error, doing) from error
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as error:
+        sentence = f"the bucket cannot {doing}: there are no keys for it"
+        raise BucketUnavailable(sentence, is_settled=True) from error
+    except (ConnectTimeoutError, ReadTimeoutError, TimeoutError) as error:
+        raise BucketUnavailable(f"the bucket did not {doing} in time") from error
+    except (BotoCoreError, Boto3Error, RetriesExceededError, HTTPError) as error:
+        raise BucketUnavailable(f"the bucket cannot be reached to {doing}") from error
+
+
+def _of_answer(error: ClientError, doing: str) -> OSError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _GONE:
+        return FileNotFoundError(errno.ENOENT, "the bucket has no such file")
+    # Codes are words of a server that may be anybody's.
+    known = code if code.isalnum() and len(code) <= 60 else ""
+    advice = _ADVICE.get(code, f"it answered {status} {known}".strip())
+    is_settled = code in SETTLED
+    return BucketUnavailable(f"the bucket did not {doing}: {advice}", is_settled=is_settled)
+
+
+def session(address: BucketAddress) -> boto3.session.Session:
+    """Return a session with the keys of the environment, of a profile, or of the machine's role."""
+    # Not boto3's default one, which several threads must not use. Nor Django's settings, which
+    # would not notice that the keys of a role are renewed.
+    return boto3.session.Session(profile_name=address.profile or None)
+
+
+def config(address: BucketAddress, *, is_anonymous: bool = False) -> Config:
+    """Return how often and how long a request is tried, and how it is signed."""
+    # Servers that speak S3 know the older of Amazon's checks of a body; Amazon wants the newer.
+    checks = "when_required" if address.endpoint else "when_supported"
+    return Config(
+        signature_version=UNSIGNED if is_anonymous else "s3v4",
+        s3={"addressing_style": address.style},
+        connect_timeout=min(CONNECT_SECONDS, address.timeout),
+        read_timeout=address.timeout,
+        retries={"mode": "standard", "total_max_attempts": address.attempts},
+        max_pool_connections=32,
+        request_checksum_calculation=checks,
+        response_checksum_validation=checks,
+        user_agent_extra="semblance",
+    )
+
+
+def region(address: BucketAddress, opened: boto3.session.Session) -> str:
+    return address.region or opened.region_name or "us-east-1"
+
+
+def connect(address: BucketAddress, *, endpoint: str = "", is_anonymous: bool = False) -> Any:
+    """Return a client for the bucket; at another endpoint where one is given.
+
+    It may be used by many threads. Making it asks no server. Raise BucketUnavailable.
+    """
+    with told_as_os_errors("be opened"):
+        opened = session(address)
+        return opened.client(
+            "s3",
+            region_name=region(address, opened),
+            endpoint_url=endpoint or address.endpoint or None,
+            config=config(address, is_anonymous=is_anonymous),
+        )

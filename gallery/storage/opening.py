@@ -1,0 +1,67 @@
+"""A storage by its address, as commands are given it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage, Storage, default_storage
+
+from gallery.errors import StorageUnavailable
+from gallery.storage import addresses
+from gallery.storage.addresses import BucketAddress
+from gallery.storage.bucket import BucketStorage
+from gallery.storage.clients import BucketUnavailable
+
+LOCAL = "local"  # the folder that is used when STORAGE_URL is empty
+
+
+class StorageMisconfigured(StorageUnavailable):
+    """Waiting does not help: the address or the keys are wrong."""
+
+
+def open_storage(text: str) -> Storage:
+    """Return the storage of an address, of a folder, or of "local". Raise StorageUnavailable."""
+    own = Path(settings.DATA_DIR) / "media"
+    try:
+        address = addresses.parse("" if text == LOCAL else text, default=own)
+    except ValueError as error:
+        raise StorageMisconfigured(f"The address of a storage is wrong: {error}.") from error
+    if isinstance(address, BucketAddress):
+        storage = BucketStorage(address=address)
+        prove(storage)
+        return storage
+    return FileSystemStorage(location=address.path)
+
+
+def place(storage: Storage) -> str:
+    """Return where a storage is, the same for two of one place."""
+    if isinstance(storage, BucketStorage):
+        return f"{storage.address} {storage.address.endpoint}"
+    if isinstance(storage, FileSystemStorage):
+        return str(Path(storage.location).resolve())
+    raise TypeError(f"Nobody knows where a {type(storage).__name__} is.")
+
+
+def is_in_use(storage: Storage) -> bool:
+    """Say whether it is the one that the settings name."""
+    return place(storage) == place(default_storage)
+
+
+def prove(storage: Storage) -> None:
+    """Ask a bucket whether it is there and opens.
+
+    Raise StorageMisconfigured when it never will, StorageUnavailable when it does not now.
+    """
+    if not isinstance(storage, BucketStorage):
+        return
+    try:
+        storage.probe()
+    except FileNotFoundError as error:
+        raise StorageMisconfigured(f"There is no bucket {storage.bucket_name}.") from error
+    except OSError as error:
+        sentence = f"{str(error)[:1].upper()}{str(error)[1:]}."
+        if isinstance(error, BucketUnavailable) and error.is_settled:
+            wrong = f"{sentence} Look at the keys and at STORAGE_URL."
+            raise StorageMisconfigured(wrong) from error
+        raise StorageUnavailable(f"{sentence} Try again later.") from error

@@ -1,0 +1,1 @@
+"""What folders and archives have in common: files with names, in folders, with sidecars beside."""

@@ -1,0 +1,1 @@
+"""Files that arrive in parts, and what becomes of them; docs/uploads.md."""

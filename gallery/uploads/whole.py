@@ -1,0 +1,50 @@
+"""Files that came whole, in a form: the way in for a browser without script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from django.core.files.base import File
+from django.utils import timezone
+
+from gallery.descriptions import Description
+from gallery.duplicates import likeness
+from gallery.errors import ImageRefused
+from gallery.ingest import Added, NewImage, add_image
+from gallery.models import Upload, UploadSession, UploadState
+from gallery.uploads.descriptions import clean_path
+
+
+def take_in(session: UploadSession, files: Iterable[File[bytes]]) -> None:
+    """Add every file, one after the other; the session then says what became of each."""
+    said = Description.from_json(session.about)
+    for file in files:
+        new = NewImage(
+            **{name: getattr(said, name) for name in said.__dataclass_fields__},
+            file=file,
+            owner=session.owner,
+            original_name=file.name or "",
+        )
+        try:
+            add_image(new, note=partial(_record_image, session, file))
+        except ImageRefused as refusal:
+            _record(session, file, state=UploadState.REFUSED, reason=str(refusal))
+
+
+def _record_image(session: UploadSession, file: File[bytes], added: Added) -> None:
+    state = UploadState.NEW if added.is_new else UploadState.HELD
+    _record(session, file, state=state, image=added.image, reason=likeness.note_of(added))
+
+
+def _record(session: UploadSession, file: File[bytes], **became: object) -> None:
+    size = file.size or 0
+    Upload.objects.create(
+        session=session,
+        owner=session.owner,
+        path=clean_path(file.name or ""),
+        bytes=size,
+        received=size,
+        expires_at=timezone.now(),
+        **became,
+    )

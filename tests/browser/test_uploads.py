@@ -1,0 +1,284 @@
+"""Many files and whole folders through the upload page, and what interrupts them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+from PIL import Image as PillowImage
+from playwright.sync_api import Page, expect
+
+from gallery import pipeline, spaces
+from gallery.models import Image, Upload, UploadSession, UploadState
+from tests.gallery.uploads import picture
+from tests.rows import make_user
+from tests.workers import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def make_folder(folder: Path, files: int) -> Path:
+    """Make a folder of small images, in two sub-folders, with what is no image beside them."""
+    for name in ("Norway", "Spain"):
+        folder.joinpath(name).mkdir(parents=True)
+    for seed in range(files):
+        name = ("Norway", "Spain")[seed % 2]
+        folder.joinpath(name, f"{seed:04}.png").write_bytes(picture(seed))
+    folder.joinpath("Norway", "notes.txt").write_text("no image")
+    folder.joinpath(".DS_Store").write_text("no image")
+    return folder
+
+
+def drop(page: Page, *paths: Path) -> None:
+    """Drop files and folders of the disk, as a hand does."""
+    browser = page.context.new_cdp_session(page)
+    files = [str(path) for path in paths]
+    data = {"items": [], "files": files, "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
+
+
+def upload(page: Page) -> None:
+    page.get_by_role("button", name="Upload", exact=True).click()
+
+
+def totals(page: Page):
+    return page.locator("#totals")
+
+
+def rows(page: Page):
+    return page.locator("#files .file")
+
+
+def count_when_still() -> int:
+    """Return how many images there are when no more come: requests that were sent are finished."""
+    before, now = -1, Image.objects.count()
+    while now != before or Upload.objects.filter(state=UploadState.ARRIVING).exists():
+        time.sleep(1)
+        before, now = now, Image.objects.count()
+    return now
+
+
+def test_hundreds_of_files_and_a_folder_are_sent_one_of_them_broken(logged_in: Page, tmp_path):
+    page = logged_in
+    spaces.ensure()
+    folder = make_folder(tmp_path / "Holidays", 300)
+    folder.joinpath("Norway", "broken.png").write_bytes(picture(999)[:300])
+    single = tmp_path / "single.png"
+    single.write_bytes(picture(1000))
+    page.goto("/upload")
+    drop(page, folder, single)
+    expect(page.locator("#chosen")).to_contain_text("302 images")
+    expect(page.locator("#chosen")).to_contain_text("1 file of the folders left aside")
+    page.locator("[name=folders]").select_option("album")
+    upload(page)
+    expect(page.locator("#sending-title")).to_have_text("Sent, but not all", timeout=60_000)
+    expect(totals(page)).to_contain_text("301 of 302 files")
+    expect(totals(page)).to_contain_text("1 failed")
+    # Of 302 rows those in view exist, and the broken one is the first of them.
+    assert rows(page).count() < 20
+    expect(rows(page).first).to_contain_text("broken.png")
+    expect(rows(page).first).to_contain_text("The file is cut short or damaged.")
+
+    by_album = {
+        album: Image.objects.filter(album__name=album).count() for album in ("Norway", "Spain")
+    }
+    assert by_album == {"Norway": 150, "Spain": 150}
+    assert Image.objects.get(original_name="single.png").album is None
+    expect(page.get_by_role("heading", name="0 of 301 ready")).to_be_visible(timeout=10_000)
+    pipeline.embed_waiting()
+    expect(page.get_by_role("heading", name="301 images ready")).to_be_visible(timeout=10_000)
+    expect(page.locator("#progress .figure")).to_have_count(60)
+
+    # A file that was changed since it was chosen is not sent as something else.
+    folder.joinpath("Norway", "broken.png").write_bytes(picture(999))
+    page.get_by_role("button", name="Retry: Holidays/Norway/broken.png").click()
+    expect(rows(page).first).to_contain_text("no longer read")
+
+
+def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(logged_in: Page, tmp_path):
+    page = logged_in
+    page.on("dialog", lambda dialog: dialog.accept())  # "Leave this page?"
+    folder = make_folder(tmp_path / "Holidays", 120)
+    page.goto("/upload")
+    drop(page, folder)
+    expect(page.locator("#chosen")).to_contain_text("120 images")
+    upload(page)
+    wait_until(lambda: Image.objects.count() >= 10)
+    page.goto("/")
+    session = UploadSession.objects.get()
+    arrived = count_when_still()
+    assert arrived < 120
+
+    page.goto("/upload")
+    page.locator(".latest a").click()
+    expect(page).to_have_url(re.compile(str(session.uuid)))
+    expect(page.locator("#progress")).to_contain_text(f"{arrived} of 120 files stored")
+    expect(page.locator("#progress")).to_contain_text(f"{120 - arrived} files have not been sent")
+    drop(page, folder)
+    expect(page.locator("#chosen")).to_contain_text("120 images")
+    upload(page)
+    expect(page.locator("#sending-title")).to_have_text("All sent", timeout=30_000)
+    expect(totals(page)).to_contain_text(f"{arrived} already there")
+    assert Image.objects.count() == session.uploads.count() == 120  # nothing was sent twice
+    expect(page.locator("#progress")).to_contain_text("120 of 120 files stored")
+    expect(page.locator("#progress")).not_to_contain_text("not been sent")
+
+
+def test_a_pause_stops_and_cancelling_forgets(logged_in: Page, tmp_path):
+    page = logged_in
+    folder = make_folder(tmp_path / "Holidays", 120)
+    page.goto("/upload")
+    page.locator("#folder").set_input_files(folder)
+    upload(page)
+    wait_until(lambda: Image.objects.count() >= 5)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#sending-title")).to_have_text("Paused")
+    stored = count_when_still()
+    page.wait_for_timeout(1000)
+    assert Image.objects.count() == stored < 120
+    page.get_by_role("button", name="Go on").click()
+    wait_until(lambda: Image.objects.count() >= stored + 5)
+    page.get_by_role("button", name="Cancel the rest").click()
+    expect(page.locator("#sending-title")).to_have_text("All sent")
+    page.wait_for_timeout(2000)
+    assert not Upload.objects.filter(state=UploadState.ARRIVING).exists()
+    assert Image.objects.count() < 120
+    expect(page.locator("#progress")).not_to_contain_text("not been sent")
+
+
+def test_thousands_of_files_do_not_grow_the_page(logged_in: Page, tmp_path):
+    """500 here; 5,000 were measured once: docs/uploads.md."""
+    page = logged_in
+    folder = make_folder(tmp_path / "Holidays", 500)
+    browser = page.context.new_cdp_session(page)
+    browser.send("Performance.enable")
+
+    def heap() -> float:
+        browser.send("HeapProfiler.collectGarbage")
+        metrics = browser.send("Performance.getMetrics")["metrics"]
+        value_by_name = {metric["name"]: float(metric["value"]) for metric in metrics}
+        return value_by_name["JSHeapUsedSize"] / 1e6
+
+    page.goto("/upload")
+    before = heap()
+    drop(page, folder)
+    expect(page.locator("#chosen")).to_contain_text("500 images")
+    upload(page)
+    expect(page.locator("#sending-title")).to_have_text("All sent", timeout=120_000)
+    assert heap() - before < 5
+    assert rows(page).count() < 20
+    assert Image.objects.count() == 500
+
+
+class WebServer:
+    """gunicorn as bin/start runs it, on the tests' database, to be killed and started again."""
+
+    def __init__(self, data_dir: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = data_dir / "web.log"
+        url = os.environ["DATABASE_URL"]
+        self._environ = os.environ | {
+            "DATABASE_URL": f"{url.rsplit('/', 1)[0]}/{connection.settings_dict['NAME']}",
+            "DATA_DIR": str(data_dir),
+        }
+        collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity=0"]
+        subprocess.run(collect, cwd=ROOT, env=self._environ, check=True)
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        options = ["--worker-class=gthread", "--workers=1", "--threads=4", "--no-control-socket"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "searchsite.wsgi", *options,
+                 f"--bind=127.0.0.1:{self.port}"],
+                cwd=ROOT, env=self._environ, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        wait_until(self.answers)
+        return self.process
+
+    def answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(self.log.read_text()[-3000:])
+        try:
+            return bool(urllib.request.urlopen(f"{self.url}/healthz", timeout=5).status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def web(tmp_path):
+    server = WebServer(tmp_path)
+    yield server
+    if server.process.poll() is None:
+        server.kill()
+
+
+def test_a_large_file_goes_on_after_the_server_was_killed(chromium, web, tmp_path):
+    client = Client()
+    client.force_login(make_user())
+    cookie = {
+        "name": settings.SESSION_COOKIE_NAME,
+        "value": client.cookies[settings.SESSION_COOKIE_NAME].value,
+        "url": web.url,
+    }
+    pixels = np.random.default_rng(1).integers(0, 255, (3000, 3300, 3), dtype=np.uint8)
+    PillowImage.fromarray(pixels).save(tmp_path / "large.bmp")
+    size = tmp_path.joinpath("large.bmp").stat().st_size
+    with chromium.new_context(base_url=web.url) as context:
+        context.add_cookies([cookie])
+        page = context.new_page()
+        page.goto("/upload")
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 4e6}
+        browser = context.new_cdp_session(page)
+        browser.send("Network.enable")
+        browser.send("Network.emulateNetworkConditions", slow)
+        drop(page, tmp_path / "large.bmp")
+        expect(page.locator("#chosen")).to_contain_text("1 image")
+        upload(page)
+        wait_until(lambda: Upload.objects.filter(received__gt=11e6).exists())
+        web.kill()
+        here = Upload.objects.get().received
+        assert 0 < here < size
+        expect(rows(page)).to_contain_text("The server does not answer. Trying again.")
+        time.sleep(1)
+        web.start()
+        expect(page.locator("#sending-title")).to_have_text("All sent", timeout=60_000)
+
+        # The same bytes under another name are there already, and not sent again.
+        tmp_path.joinpath("copy.bmp").write_bytes(tmp_path.joinpath("large.bmp").read_bytes())
+        drop(page, tmp_path / "copy.bmp")
+        expect(page.locator("#chosen")).to_contain_text("1 image")
+        upload(page)
+        expect(totals(page)).to_contain_text("2 of 2 files", timeout=30_000)
+        expect(totals(page)).to_contain_text("1 already there")
+        expect(page.locator("#progress")).to_contain_text("1 of 1 file stored", timeout=15_000)
+    finished = Upload.objects.get()  # the same one: it went on, and did not begin again
+    assert finished.state == UploadState.NEW
+    image = Image.objects.get()
+    original = tmp_path / "media" / image.file.name
+    assert original.read_bytes() == tmp_path.joinpath("large.bmp").read_bytes()
+    assert list(tmp_path.joinpath("uploads").rglob("*")) == [
+        *tmp_path.joinpath("uploads").glob("??")
+    ]
