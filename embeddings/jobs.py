@@ -26,6 +26,7 @@ from embeddings.streams import array_cursor, float_array
 from embeddings.vectors import Vectors, normalise
 
 BACK_OFF_SECONDS = 5  # doubled with each attempt
+PUT_OFF_SECONDS = 15  # for a storage that is away
 
 _CLAIM = """
 WITH due AS MATERIALIZED (
@@ -72,6 +73,13 @@ UPDATE {jobs} SET last_error = %(reason)s, lease_token = NULL, lease_until = NUL
     not_before = now() + %(wait)s * power(2, attempts - 1)
 WHERE lease_token = %(token)s AND {subject} = %(id)s
 RETURNING failed_at IS NOT NULL
+"""
+
+_PUT_OFF = """
+UPDATE {jobs} SET last_error = %(reason)s, lease_token = NULL, lease_until = NULL,
+    attempts = greatest(attempts - 1, 0), not_before = now() + %(wait)s
+WHERE lease_token = %(token)s AND {subject} = %(id)s
+RETURNING id
 """
 
 _PARK_LOST = """
@@ -197,6 +205,16 @@ class Queue:
             id=subject,
         )
         return bool(rows and rows[0][0])
+
+    def put_off(self, lease: Lease, subject: int, reason: str) -> None:
+        """Give a job back that is not at fault: it is tried later, and this try does not count."""
+        self._execute(
+            _PUT_OFF,
+            reason=reason.replace("\x00", ""),
+            wait=timedelta(seconds=PUT_OFF_SECONDS),
+            token=lease.token,
+            id=subject,
+        )
 
     def give_back(self, lease: Lease) -> None:
         """Return what is left of a lease as if it had not been tried: the worker is ending."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from gallery import texts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
@@ -28,7 +30,16 @@ class Description:
     captions: tuple[tuple[str, str], ...] = ()  # further ones, as (source, text)
 
     def over(self, defaults: Description) -> Description:
-        """Return this with what it does not say taken from defaults; tags and captions add up."""
+        """Return this with what it does not say taken from defaults; tags and captions add up.
+
+        Tags beyond those that an image may have go into the metadata, those of defaults last.
+        """
+        tags, more_tags = _within(*defaults.tags, *self.tags)
+        metadata = {**defaults.metadata, **self.metadata}
+        if more_tags:
+            before = metadata.get("more_tags", [])
+            before = before if isinstance(before, list) else [before]
+            metadata["more_tags"] = [*before, *more_tags]
         missing = {
             one.name: getattr(defaults, one.name)
             for one in fields(Description)
@@ -37,9 +48,9 @@ class Description:
         return replace(
             self,
             **missing,
-            tags=(*self.tags, *defaults.tags),
+            tags=tags,
             captions=(*self.captions, *defaults.captions),
-            metadata={**defaults.metadata, **self.metadata},
+            metadata=metadata,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -62,3 +73,13 @@ class Description:
         values["tags"] = tuple(values.get("tags", ()))
         values["captions"] = tuple((source, text) for source, text in values.get("captions", ()))
         return cls(**values)
+
+
+def _within(*tags: str) -> tuple[tuple[str, ...], list[str]]:
+    """Return as many tags as an image may have, and the rest."""
+    # As `ingest` will have them: two that differ in case are one.
+    tag_by_name: dict[str, str] = {}
+    for tag in tags:
+        tag_by_name.setdefault(texts.printable(tag).lower(), tag)
+    unique = [tag for name, tag in tag_by_name.items() if name]
+    return tuple(unique[: texts.MAX_TAGS]), unique[texts.MAX_TAGS :]

@@ -91,7 +91,7 @@ def add_image(new: NewImage, *, note: Callable[[Added], None] = lambda _: None) 
         image.pixel_sha256 = studied.pixel_sha256 or sha256
         _store_files(image, new.file, studied, undo)
         try:
-            _store_rows(image, new, note)
+            _store_rows(image, new, note, undo)
         except IntegrityError:
             # Someone else was first with the same bytes: theirs is the row, our files go.
             held = _held(new.owner, sha256)
@@ -104,7 +104,11 @@ def add_image(new: NewImage, *, note: Callable[[Added], None] = lambda _: None) 
                 # without its file would be an image that is lost.
                 undo.pop_all()
             raise
-        undo.pop_all()
+        except (KeyboardInterrupt, SystemExit):
+            # It may have come in the middle of the commit.
+            undo.pop_all()
+            raise
+        undo.pop_all()  # in a transaction of the caller's nothing is committed yet
     return Added(image, is_new=True)
 
 
@@ -214,6 +218,11 @@ def _discard(name: str) -> None:
         logger.warning("The file %s could not be removed; check_storage finds it later.", name)
 
 
+def _why(error: OSError) -> str:
+    # Its text may name a path of this machine, which is no stranger's business.
+    return error.strerror or "the storage failed"
+
+
 def _store_files(image: Image, file: IO[bytes], studied: Studied, undo: ExitStack) -> None:
     """Store the file and its thumbnails; `undo` deletes them unless it is emptied."""
     image.bytes = inspection.check_size(file)
@@ -225,7 +234,7 @@ def _store_files(image: Image, file: IO[bytes], studied: Studied, undo: ExitStac
         try:
             return default_storage.save(name, content)
         except OSError as error:
-            raise StorageUnavailable(f"The files cannot be stored: {error}.") from error
+            raise StorageUnavailable(f"The files cannot be stored: {_why(error)}.") from error
 
     original = f"images/{place}.{_SUFFIXES[studied.mime_type]}"
     image.file = store(original, File(file))
@@ -236,7 +245,9 @@ def _store_files(image: Image, file: IO[bytes], studied: Studied, undo: ExitStac
 
 
 @transaction.atomic
-def _store_rows(image: Image, new: NewImage, note: Callable[[Added], None]) -> None:
+def _store_rows(
+    image: Image, new: NewImage, note: Callable[[Added], None], undo: ExitStack
+) -> None:
     if new.album:
         image.album, _ = Album.objects.get_or_create(owner_id=new.owner.pk, name=new.album)
     image.save(force_insert=True)
@@ -259,4 +270,6 @@ def _store_rows(image: Image, new: NewImage, note: Callable[[Added], None]) -> N
     )
     DuplicateCheck.objects.create(image=image)
     note(Added(image, is_new=True))
-    transaction.on_commit(tasks.wake)
+    # First: from the commit on, no failure of what comes after it may take the files away.
+    transaction.on_commit(undo.pop_all)
+    transaction.on_commit(tasks.wake, robust=True)

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
@@ -19,12 +19,14 @@ from django.utils import timezone
 
 from gallery import downloads
 from gallery.downloads import DownloadFailed
+from gallery.downloads.errors import HostLeftAlone
 from gallery.models import Image, LinkState, SourceLink
 
 THREADS = 32
 UNDER_WAY = 4 * THREADS  # more than threads, so that a slow host does not hold up the others
 WRITTEN_AT_ONCE = 50  # what a killed process may have to look at again
 _READ_AT_ONCE = 1000
+UNREACHABLE_KNOWN = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,17 @@ class Checked:
     state: LinkState
     reason: str  # a sentence; "" where all is well
     at: datetime
+    was_asked: bool = True
 
 
 def due(*, checked_before: datetime) -> QuerySet[Image]:
-    """Return images whose source was never looked at, or at another URL, or longer ago."""
+    """Return images whose source was never looked at, or at another URL, or longer ago.
+
+    That one was not reached says little after a day.
+    """
     known = SourceLink.objects.filter(
         image=OuterRef("pk"), url=OuterRef("source_url"), checked_at__gte=checked_before
-    )
+    ).exclude(state=LinkState.UNREACHABLE, checked_at__lt=timezone.now() - UNREACHABLE_KNOWN)
     return Image.objects.exclude(source_url="").exclude(Exists(known))
 
 
@@ -98,17 +104,20 @@ def _sources(images: QuerySet[Image]) -> Iterator[Source]:
 
 
 def _check(source: Source) -> Checked:
-    state, reason = LinkState.OK, ""
+    state, reason, was_asked = LinkState.OK, "", True
     try:
         downloads.check(source.url)
     except DownloadFailed as failure:
         state = LinkState.UNREACHABLE if failure.may_pass else LinkState.BROKEN
-        reason = str(failure)
-    return Checked(source, state, reason, timezone.now())
+        reason, was_asked = str(failure), not isinstance(failure, HostLeftAlone)
+    return Checked(source, state, reason, timezone.now(), was_asked)
 
 
 def _write(found: list[Checked]) -> list[Checked]:
-    """Write down what was found; return it without what was deleted meanwhile."""
+    """Write down what was found; return it without what was deleted meanwhile.
+
+    What nobody was asked for is not written: the next run asks.
+    """
     by_pk = {one.source.pk: one for one in found}
     with transaction.atomic():
         # Held until the commit, so that none of them is deleted before its row is there.
@@ -124,6 +133,7 @@ def _write(found: list[Checked]) -> list[Checked]:
                     checked_at=one.at,
                 )
                 for one in kept
+                if one.was_asked
             ],
             update_conflicts=True,
             unique_fields=["image"],

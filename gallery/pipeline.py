@@ -94,13 +94,17 @@ def is_due() -> bool:
 
 
 def store(encoded: Encoded) -> int:
-    """Write the vectors of a batch; what could not be read is parked with its reason.
+    """Write the vectors of a batch; what could not be read is parked or waits.
 
     Raise EncoderUnavailable when the encoder could not do it now.
     """
     batch, read, vectors = encoded
     for one in read.unreadable:
-        fail(batch, one.id, one.reason, is_final=one.is_final)
+        if one.is_passing:
+            log.warning("%d has to wait: %s", one.id, one.reason)
+            batch.subjects.queue.put_off(batch.lease, one.id, one.reason)
+        else:
+            fail(batch, one.id, one.reason, is_final=one.is_final)
     if not read.ids:
         return 0
     try:

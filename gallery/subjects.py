@@ -41,6 +41,7 @@ class Unreadable:
     id: int
     reason: str
     is_final: bool = False
+    is_passing: bool = False  # no fault of its own: what it is read from is away
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,20 @@ def _read_image(image: Image, *, edge: int) -> Pixels | Unreadable:
         return Unreadable(image.pk, str(died))
     except ImageRefused as refused:
         return Unreadable(image.pk, str(refused), is_final=True)
+    except FileNotFoundError as error:
+        # A folder may be mounted again.
+        return Unreadable(image.pk, f"The stored file cannot be read: {_why(error)}")
     except (OSError, StorageUnavailable) as error:
-        # The storage may be back soon.
-        return Unreadable(image.pk, f"The stored file cannot be read: {error}")
+        # The storage, or what decodes, is away.
+        reason = f"The stored file cannot be read: {_why(error)}"
+        return Unreadable(image.pk, reason, is_passing=True)
+
+
+def _why(error: OSError | StorageUnavailable) -> str:
+    # The text of an OSError may name a path of this machine.
+    if isinstance(error, StorageUnavailable):
+        return str(error)
+    return error.strerror or "the storage failed"
 
 
 IMAGES = Images()

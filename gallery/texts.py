@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ MAX_METADATA_BYTES = 100_000
 # Control, format (right-to-left marks among them) and surrogate characters, line and paragraph
 # separators: they can hide or turn around what a person reads.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# Behind an even number of backslashes: one more, and it is the six characters themselves.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _is_http_url = URLValidator(schemes=["http", "https"])
 
 
@@ -80,10 +83,15 @@ def metadata(value: Mapping[str, Any]) -> dict[str, Any]:
         raise ImageRefused(
             f"The metadata has {len(encoded):,} bytes; {MAX_METADATA_BYTES:,} are allowed."
         )
-    if b"\\u0000" in encoded:
+    if holds_nul(encoded.decode()):
         raise ImageRefused("The metadata holds a NUL character.")
     decoded: dict[str, Any] = json.loads(encoded)
     return decoded
+
+
+def holds_nul(encoded: str) -> bool:
+    """Whether a text of the JSON holds NUL, which Postgres does not take."""
+    return _NUL.search(encoded) is not None
 
 
 def http_url(value: str, *, longest: int) -> str:

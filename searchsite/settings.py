@@ -208,6 +208,7 @@ CELERY_BEAT_SCHEDULE = {
         ("embed what waits", "gallery.tasks.embed_waiting", 30),
         ("find what was missed", "gallery.tasks.reconcile", 60),
         ("compare new images", "gallery.duplicates.tasks.compare_waiting", 30),
+        ("group loose duplicates", "gallery.duplicates.tasks.group_loose", 3600),
         ("tend uploads", "gallery.uploads.tasks.tend_uploads", 60),
         ("work on imports", "gallery.imports.tasks.work_on_waiting", 30),
         ("remove sent sources", "gallery.imports.tasks.remove_sent", 3600),

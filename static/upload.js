@@ -139,7 +139,7 @@ async function enqueue(entries) {
   const missing = [];
   for (let start = 0; start < entries.length; start += ASK_AT_ONCE) {
     const some = entries.slice(start, start + ASK_AT_ONCE);
-    const uploads = await sender.known(some);
+    const uploads = await sender.known(some, session);
     some.forEach((entry, index) => {
       Object.assign(entry, { offset: 0, sent: 0, session });
       if (uploads[index]) sender.take(entry, uploads[index]);
@@ -178,7 +178,8 @@ async function send(entry) {
     finish(entry, await sender.send(entry, entry.session));
   } catch (error) {
     if (error instanceof Stopped) {
-      if (!entry.isCancelled) list.put(entry, "paused");
+      // "Go on" may have been pressed before this file noticed the "Pause".
+      if (!entry.isCancelled) list.put(entry, isPaused ? "paused" : "waiting");
     } else if (error instanceof Refused) {
       entry.note = error.message;
       list.put(entry, "failed");
@@ -266,7 +267,7 @@ function showTotals() {
 
 // What the browser found out itself was announced and not sent: the session need not wait for it.
 function reannounce() {
-  const files = list.of("failed").filter((entry) => !entry.isBegun).length;
+  const files = list.of("failed").filter((entry) => !entry.isToldOf).length;
   sender.json("PATCH", `upload-sessions/${session}`, { files }).then(look, () => {});
 }
 

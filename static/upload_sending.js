@@ -5,9 +5,9 @@
 
 const PART_BYTES = 8 * 2 ** 20;
 // Between these sizes a file's sha256 is asked for before it is sent: below, sending is as quick,
-// and above, the browser would have to hold too much at once.
+// and above, the browser would have to hold too much at once. It holds one such file at a time.
 const ASKED_FROM = 2 ** 20;
-const ASKED_TO = 64 * 2 ** 20;
+const ASKED_TO = 16 * 2 ** 20;
 const PAUSES = [500, 1000, 2000, 4000, 8000, 15000, 30000, 30000]; // milliseconds between tries
 
 class Refused extends Error {} // trying again by itself would not help
@@ -19,6 +19,8 @@ const BY_STATUS = {
   403: "This page is out of date. Load it again.",
   413: "The file is too large.",
 };
+const STANDSTILL = "The server took nothing of this file.";
+const LOST = "What had arrived of this file is gone.";
 const UNREADABLE = "Your browser can no longer read this file. Choose it again.";
 
 function base64(text) {
@@ -38,7 +40,7 @@ function sentenceOf(request) {
 // The connection to one server, with what every request carries.
 class Sender {
   constructor({ api, csrf, maxBytes }) {
-    Object.assign(this, { api, csrf, maxBytes });
+    Object.assign(this, { api, csrf, maxBytes, hashing: Promise.resolve() });
   }
 
   // Resolve to the XMLHttpRequest when it ended, well or not; `status` 0 is no answer.
@@ -72,10 +74,10 @@ class Sender {
     return JSON.parse(request.responseText);
   }
 
-  // What the server has of these files: an upload or null for each.
-  known(entries) {
+  // What the server has of these files of a session: an upload or null for each.
+  known(entries, session) {
     const files = entries.map(({ path, bytes, modified }) => ({ path, bytes, modified }));
-    return this.json("POST", "uploads/known", { files });
+    return this.json("POST", "uploads/known", { files, session });
   }
 
   // Resolve to {state, image} when the server has the file; throw Refused with a sentence, or Stopped.
@@ -83,17 +85,23 @@ class Sender {
     if (entry.isBegun) await this.#ask(entry);
     else if (!entry.address) await this.#askBySha(entry);
     entry.isBegun = true;
+    let furthest = entry.offset;
     for (let tries = 0; !entry.done; ) {
       const before = entry.offset;
       const trouble = await this.#further(entry, session);
-      if (!trouble) continue;
-      if (tries === PAUSES.length) throw new Refused(trouble);
-      entry.note = `${trouble} Trying again.`;
+      if (!trouble && (entry.done || entry.offset > before)) {
+        if (entry.offset > furthest) tries = 0;
+        furthest = Math.max(furthest, entry.offset);
+        continue;
+      }
+      if (tries === PAUSES.length) throw new Refused(trouble || STANDSTILL);
+      entry.note = `${trouble || STANDSTILL} Trying again.`;
       entry.changed?.();
       await pause(PAUSES[tries], entry);
       entry.note = "";
       await this.#ask(entry);
-      tries = entry.offset > before ? 0 : tries + 1; // only a standstill uses up the tries
+      tries = entry.offset > furthest ? 0 : tries + 1; // only a standstill uses up the tries
+      furthest = Math.max(furthest, entry.offset);
     }
     return entry.done;
   }
@@ -104,9 +112,8 @@ class Sender {
     const { bytes, file } = entry;
     if (!globalThis.crypto?.subtle || bytes < ASKED_FROM || bytes > Math.min(ASKED_TO, this.maxBytes)) return;
     try {
-      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()));
       const body = new FormData();
-      body.append("sha256", [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join(""));
+      body.append("sha256", await this.#sha256Of(file, entry));
       const request = await this.request("POST", `${this.api}duplicates/check`, { body });
       const [held] = JSON.parse(request.responseText).held;
       if (held.id) {
@@ -116,6 +123,17 @@ class Sender {
       // An unreadable file or no answer: both are told of in what follows.
     }
     if (entry.isStopped) throw new Stopped();
+  }
+
+  // One file after the other: each is in memory as a whole meanwhile.
+  #sha256Of(file, entry) {
+    const turn = this.hashing.then(async () => {
+      if (entry.isStopped) throw new Stopped();
+      const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()));
+      return [...sha256].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    });
+    this.hashing = turn.catch(() => {});
+    return turn;
   }
 
   // Send one part. Return "", or the sentence of a trouble that may pass.
@@ -136,6 +154,7 @@ class Sender {
       headers["Upload-Metadata"] = Object.entries(said).map(([key, value]) => `${key} ${base64(value)}`).join();
       request = await this.request("POST", `${this.api}uploads`, { headers, body: part, entry });
     }
+    entry.isToldOf ||= Boolean(entry.address) || [201, 413, 422].includes(request.status); // the session has a row of it
     return this.#read(request, entry);
   }
 
@@ -152,7 +171,7 @@ class Sender {
     if (status === 409) return "More of this file is there than this page has sent.";
     if ((status === 404 || status === 410) && entry.address) {
       Object.assign(entry, { address: null, offset: 0, sent: 0 }); // from the beginning
-      return "";
+      return LOST;
     }
     throw new Refused(sentenceOf(request));
   }
@@ -165,7 +184,7 @@ class Sender {
       return;
     }
     try {
-      const [upload] = await this.known([entry]);
+      const [upload] = await this.known([entry], entry.session);
       if (upload) this.take(entry, upload);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;

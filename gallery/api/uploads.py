@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Body, Field, Router, Schema, Status
@@ -101,6 +102,7 @@ class LocalFile(Schema):
 
 class LocalFiles(Schema):
     files: list[LocalFile] = Field(max_length=MAX_KNOWN)
+    session: uuid.UUID | None = Field(None, description="In which they are sent; default: in none.")
 
 
 @router.post("/upload-sessions", response={201: SessionRecord, **REFUSALS})
@@ -135,7 +137,7 @@ def announce_uploads(
 
 @router.post("/uploads/known", response={200: list[UploadRecord | None], **REFUSALS})
 def known_uploads(request: HttpRequest, local: Body[LocalFiles]) -> list[UploadRecord | None]:
-    """Tell which files need not be sent, or not from their beginning.
+    """Tell which files of a session need not be sent, or not from their beginning.
 
     The answer has an entry for each file, in the same order: its upload, or null.
     """
@@ -147,7 +149,9 @@ def known_uploads(request: HttpRequest, local: Body[LocalFiles]) -> list[UploadR
         )
         for file in local.files
     ]
-    found = sessions.known(writer(request), prints)
+    owner = writer(request)
+    session = sessions.find(owner, local.session) if local.session else None
+    found = sessions.known(owner, prints, session)
     return [UploadRecord.of(found[one]) if one in found else None for one in prints]
 
 
@@ -168,8 +172,11 @@ def begin_upload(request: HttpRequest) -> HttpResponse:
     owner = writer(request)
     if request.headers.get("Upload-Defer-Length"):
         raise UploadInvalid("Upload-Length must be known at the beginning.")
-    pairs = descriptions.read_metadata(request.headers.get("Upload-Metadata", ""))
+    header = request.headers.get("Upload-Metadata", "")
+    pairs = descriptions.read_metadata(header)
     new = descriptions.of_metadata(pairs, tus.number(request, "Upload-Length"))
+    if header.isascii() and header.isprintable():
+        new = replace(new, metadata=header)
     length = tus.part_length(request)
     if length and not tus.has_part(request):
         return answer(415, f"A part must come as {tus.PART_TYPE}.")
@@ -185,7 +192,11 @@ def begin_upload(request: HttpRequest) -> HttpResponse:
 @decorate_view(tus.speaks_tus)
 def get_upload_offset(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """Tell in Upload-Offset how many bytes are here."""
-    return tus.state_of(receiving.find(writer(request), id), status=200)
+    upload = receiving.find(writer(request), id)
+    response = tus.state_of(upload, status=200)
+    if upload.metadata:
+        response["Upload-Metadata"] = upload.metadata
+    return response
 
 
 @router.get("/uploads/{uuid:id}", response={200: UploadRecord, **REFUSALS})

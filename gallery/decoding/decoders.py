@@ -2,7 +2,8 @@
 
 `inspection` says what is refused and why; here is only where it runs. Each function raises
 ImageRefused, DecoderDied among them, for what is wrong with the file; passes on an OSError of the
-file itself; and raises DecodersUnavailable when no process can be started.
+file itself; and raises DecodersUnavailable when no process can be started, or, for who waits, none
+is free in time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from gallery.errors import ImageRefused
 from gallery.exif import Exif
 
 _MOST_PROCESSES = 8  # by default: each may take some hundred megabytes for a large image
+_PATIENCE_SECONDS = 20.0  # of a visitor, for a process that is free
 _BASE_BYTES = 2**30  # of address space, with all libraries; little of it is memory
 _BYTES_A_PIXEL = 24  # the most that a decoder was seen to take, and half as much again
 
@@ -64,8 +66,8 @@ def study(file: IO[bytes]) -> Studied:
 
 
 def open_new(file: IO[bytes], *, edge: int) -> Pixels:
-    """Return the RGB pixels of a new file, near `edge`."""
-    return _pixels(*_ask("open_new", file, edge=edge))
+    """Return the RGB pixels of a new file, near `edge`. Somebody waits for them."""
+    return _pixels(*_ask("open_new", file, edge=edge, wait_seconds=_PATIENCE_SECONDS))
 
 
 def open_stored(file: IO[bytes], *, edge: int) -> Pixels:
@@ -87,12 +89,15 @@ def close() -> None:
         pool.close()
 
 
-def _ask(work: str, file: IO[bytes], *, edge: int) -> tuple[dict[str, Any], bytes | bytearray]:
+def _ask(
+    work: str, file: IO[bytes], *, edge: int, wait_seconds: float | None = None
+) -> tuple[dict[str, Any], bytes | bytearray]:
     inspection.check_size(file)
     request = {"work": work, "edge": edge, "limits": _limits()}
     bounds = Bounds(
         seconds=settings.DECODE_SECONDS,
         memory_bytes=_BASE_BYTES + _BYTES_A_PIXEL * settings.MAX_IMAGE_PIXELS,
+        wait_seconds=wait_seconds,
     )
     with _descriptor(file) as descriptor:
         answer = _current.pool().ask(request, descriptor, bounds)

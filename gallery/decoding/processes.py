@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class DecoderDied(ImageRefused):
 
 
 class DecodersUnavailable(StorageUnavailable):
-    """A process that decodes cannot be started; no file is at fault."""
+    """A process that decodes cannot be started, or none is free; no file is at fault."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Bounds:
 
     seconds: int
     memory_bytes: int
+    wait_seconds: float | None = None  # for a free process; None: as long as it takes
 
 
 class _Ended(Exception):
@@ -73,9 +75,10 @@ class Pool:
 
         Raise DecoderDied when it ends in the middle of it, twice: another process tries once more,
         because one may also be killed for want of memory, or may just have gone from idleness.
+        Raise DecodersUnavailable when none can be started, or none is free in time.
         """
         said = {"seconds": bounds.seconds, "memory_bytes": bounds.memory_bytes, **request}
-        with self._slots:
+        with self._slot(bounds.wait_seconds):
             for is_last in (False, True):
                 try:
                     return self._ask(said, file, bounds)
@@ -83,6 +86,15 @@ class Pool:
                     if is_last or ended.is_late:
                         raise DecoderDied(_sentence(ended, bounds)) from ended
         raise AssertionError("the second try gives an answer or a reason")
+
+    @contextlib.contextmanager
+    def _slot(self, wait_seconds: float | None) -> Iterator[None]:
+        if not self._slots.acquire(timeout=wait_seconds):
+            raise DecodersUnavailable("Too many images are being looked at. Try again soon.")
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     def close(self) -> None:
         """End the processes. No file may be under way."""
@@ -120,15 +132,14 @@ class Pool:
 class _Process:
     def __init__(self, said: dict[str, Any], lock: int) -> None:
         """Start it. Raise DecodersUnavailable when it does not come so far as to decode."""
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "gallery.decoding.child", str(theirs.fileno()), str(lock)],
-                cwd=ROOT,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), lock),
-            )
+        with _told_as_unavailable():
+            self._socket, theirs = socket.socketpair()
+        with theirs, _told_as_unavailable():
+            try:
+                self._process = _started(theirs.fileno(), lock)
+            except OSError:
+                self._socket.close()
+                raise
         try:
             self.ask(Message(said), _START_SECONDS)
         except _Ended as ended:
@@ -159,6 +170,28 @@ class _Process:
             self._process.wait(timeout=0.5)
         self._process.kill()
         self._process.wait()
+
+
+@contextlib.contextmanager
+def _told_as_unavailable() -> Iterator[None]:
+    """Turn a machine that is short of files, memory or processes into DecodersUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or "the machine refuses"
+        raise DecodersUnavailable(
+            f"A process that decodes images cannot be started: {why}."
+        ) from error
+
+
+def _started(descriptor: int, lock: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gallery.decoding.child", str(descriptor), str(lock)],
+        cwd=ROOT,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        pass_fds=(descriptor, lock),
+    )
 
 
 def _sentence(ended: _Ended, bounds: Bounds) -> str:

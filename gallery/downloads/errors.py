@@ -19,5 +19,9 @@ class DownloadFailed(GalleryError):
         self.wait_seconds = wait_seconds
 
 
+class HostLeftAlone(DownloadFailed):
+    """Nobody was asked: the host failed or wanted quiet a moment ago."""
+
+
 class DownloadRefused(DownloadFailed):
     """An address that is never asked: not of the web, with credentials, or not public."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gallery.downloads.errors import DownloadFailed
+from gallery.downloads.errors import HostLeftAlone
 
 MOST_KEPT = 1000  # hosts that are remembered while nobody asks them
 SILENCES = 5  # in a row, until a host is left alone
@@ -124,4 +124,4 @@ class Hosts:
 
     def _refuse_closed(self, host: _Host) -> None:
         if self._is_closed(host):
-            raise DownloadFailed(host.why_closed, may_pass=True)
+            raise HostLeftAlone(host.why_closed, may_pass=True)

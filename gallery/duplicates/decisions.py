@@ -25,7 +25,9 @@ from gallery.models import (
     DuplicatePair,
     DuplicateVerdict,
     Image,
+    State,
     Verdict,
+    Visibility,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +36,22 @@ if TYPE_CHECKING:
 CHANGED = (
     "This group has changed: somebody has decided about it, or its images are no longer the same. "
     "Nothing was done; look at what is there now."
+)
+NOT_READY = (
+    "The main image is not ready to be found: it waits for its vector, or could not be embedded. "
+    "Choose another one to keep. Nothing was done."
+)
+WOULD_HIDE = (
+    "The main image is private and one of the others is public: linked, it would be found by "
+    "nobody else. Choose a public main image, or change who may see them. Nothing was done."
+)
+WOULD_PUBLISH = (
+    "The main image is public and one of the others is private: what is said of that one would be "
+    "published. Choose a private main image, or change who may see them. Nothing was done."
+)
+FILE_MISSING = (
+    "The file of the main image is not in the storage. Choose another one to keep. "
+    "Nothing was done."
 )
 NONE_CHOSEN = "Choose at least one image beside the one to keep. Nothing was done."
 
@@ -77,9 +95,17 @@ def tell_apart(choice: Choice, viewer: User) -> int:
 
 
 def link(choice: Choice, viewer: User) -> int:
-    """Make the others versions of the main image, which searches show alone; return how many."""
+    """Make the others versions of the main image, which searches show alone; return how many.
+
+    Raise DuplicatesChanged where that would hide what others find now.
+    """
     with _decided(choice, viewer) as chosen:
+        _check_ready(chosen.main)
+        if _is_shown_less(chosen.main, chosen.others):
+            raise DuplicatesChanged(WOULD_HIDE)
         others = [image.pk for image in chosen.others]
+        linked = [image.sha256 for image in chosen.others]
+        verdicts.pass_on_links(chosen.group.owner_id, linked, chosen.main.sha256, by=viewer.pk)
         # A version of a version would be shown by nobody.
         Image.objects.filter(Q(pk__in=others) | Q(version_of__in=others)).update(
             version_of=chosen.main
@@ -92,12 +118,20 @@ def replace(choice: Choice, viewer: User) -> int:
     """Give the main image what is said of the others, and delete these; return how many.
 
     What is said twice is said by the main image: see `merging`. The files are gone for good. Their
-    bytes are remembered: sent again, they give back the main image.
+    bytes are remembered: sent again, they give back the main image. Raise DuplicatesChanged where
+    the main image is not whole itself, or where private text would become public.
     """
     with _decided(choice, viewer) as chosen:
+        _check_ready(chosen.main)
+        name = chosen.main.file.name
+        if not name or not chosen.main.file.storage.exists(name):
+            raise DuplicatesChanged(FILE_MISSING)
+        if any(_is_shown_less(image, [chosen.main]) for image in chosen.others):
+            raise DuplicatesChanged(WOULD_PUBLISH)
         merging.merge(chosen.main, chosen.others)
         gone = [image.sha256 for image in chosen.others]
         verdicts.pass_on(chosen.group.owner_id, gone, chosen.main.sha256, by=viewer.pk)
+        verdicts.pass_on_links(chosen.group.owner_id, gone, chosen.main.sha256, by=viewer.pk)
         _remember(chosen, _with_main(chosen), Verdict.REPLACED, viewer)
         others = [image.pk for image in chosen.others]
         Image.objects.filter(version_of__in=others).update(version_of=chosen.main)
@@ -106,14 +140,14 @@ def replace(choice: Choice, viewer: User) -> int:
 
 
 @transaction.atomic
-def unlink(image: Image) -> None:
+def unlink(image: Image, *, by: int | None) -> None:
     """Let a version be an image of its own again, about which nobody is asked any more."""
     grouping.lock(image.owner_id)
     main = image.version_of
     Image.objects.filter(pk=image.pk).update(version_of=None)
     if main is not None:
         pair = [(image.sha256, main.sha256)]
-        verdicts.remember(image.owner_id, pair, Verdict.KEPT, by=None)
+        verdicts.remember(image.owner_id, pair, Verdict.KEPT, by=by)
 
 
 @contextmanager
@@ -153,6 +187,18 @@ def _chosen(choice: Choice, owner_id: int) -> _Chosen:
     )
 
 
+def _check_ready(main: Image) -> None:
+    if main.state != State.READY:
+        raise DuplicatesChanged(NOT_READY)
+
+
+def _is_shown_less(image: Image, others: Iterable[Image]) -> bool:
+    """Whether an image is private, and one of the others is not."""
+    return image.visibility == Visibility.PRIVATE and any(
+        other.visibility == Visibility.PUBLIC for other in others
+    )
+
+
 def _with_main(chosen: _Chosen) -> list[tuple[str, str]]:
     return [(chosen.main.sha256, image.sha256) for image in chosen.others]
 
@@ -174,7 +220,8 @@ def _remember(
 
 
 def _is_decided(owner_id: int) -> Q:
-    decided = DuplicateVerdict.objects.filter(
+    # Of what was linked and is alone again, the question is open: one was deleted since.
+    decided = DuplicateVerdict.objects.exclude(verdict=Verdict.LINKED).filter(
         owner=owner_id,
         first_sha256=Least(OuterRef("first__sha256"), OuterRef("second__sha256")),
         second_sha256=Greatest(OuterRef("first__sha256"), OuterRef("second__sha256")),

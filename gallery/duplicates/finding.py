@@ -7,6 +7,7 @@ another hash; two motorbikes before a white wall have the same hash and another 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -39,6 +40,8 @@ JOIN gallery_image other ON other.id = found.second AND other.owner_id = one.own
 WHERE one.version_of_id IS NULL AND other.version_of_id IS NULL AND NOT EXISTS (
     SELECT FROM gallery_duplicateverdict verdict
     WHERE verdict.owner_id = one.owner_id
+        -- Linked, and no version: one of them was deleted and came in again.
+        AND verdict.verdict <> 'linked'
         AND verdict.first_sha256 = least(one.sha256, other.sha256)
         AND verdict.second_sha256 = greatest(one.sha256, other.sha256))
 ON CONFLICT (first_id, second_id)
@@ -49,10 +52,35 @@ RETURNING first_id
 Advance = Callable[[int], object]
 
 
-def compare(owner_id: int, image_ids: Sequence[int], *, may_decode: bool = True) -> int:
+class Proofs:
+    """What is known of the pixels of large images: each is decoded once, when it is asked for.
+
+    From the moment that `goes_on` says no, nothing more is decoded, and `is_cut_short` is true.
+    """
+
+    def __init__(self, goes_on: Callable[[], bool] = lambda: True) -> None:
+        self._goes_on = goes_on
+        self._sha256_by_id: dict[int, str] = {}
+        self.is_cut_short = False
+
+    def are_same(self, one: int, other: int) -> bool:
+        """Whether two images are equal in every pixel; what cannot be read is not proven."""
+        first = self._sha256_of(one)
+        return bool(first) and first == self._sha256_of(other)
+
+    def _sha256_of(self, image_id: int) -> str:
+        if image_id not in self._sha256_by_id:
+            self.is_cut_short = self.is_cut_short or not self._goes_on()
+            if self.is_cut_short:
+                return ""
+            self._sha256_by_id[image_id] = _all_pixels_sha256(image_id)
+        return self._sha256_by_id[image_id]
+
+
+def compare(owner_id: int, image_ids: Sequence[int], *, proofs: Proofs | None = None) -> int:
     """Compare images with all others of their owner; return how many pairs wait for a decision.
 
-    Without `may_decode`, large images are not decoded to prove that they are the same.
+    Large images are decoded to prove that they are the same, as far as `proofs` goes.
     """
     library = candidates.library_of(owner_id)
     space = spaces.active()
@@ -60,7 +88,7 @@ def compare(owner_id: int, image_ids: Sequence[int], *, may_decode: bool = True)
     if space is not None:
         parts.append(candidates.near_vectors(owner_id, space, image_ids))
     found = candidates.joined(parts)
-    return _keep(owner_id, library, space, found, may_decode=may_decode)
+    return _keep(owner_id, library, space, found, proofs or Proofs())
 
 
 def compare_all(owner_id: int, *, advance: Advance | None = None) -> int:
@@ -83,11 +111,11 @@ def compare_all(owner_id: int, *, advance: Advance | None = None) -> int:
         ids = Image.objects.filter(owner_id=owner_id).order_by("pk").values_list("pk", flat=True)
         parts.append(candidates.near_vectors(owner_id, space, list(ids), advance=advance))
     found = candidates.joined(parts)
-    return _keep(owner_id, library, space, found, may_decode=True)
+    return _keep(owner_id, library, space, found, Proofs())
 
 
 def _keep(
-    owner_id: int, library: Library, space: Space | None, found: Candidates, *, may_decode: bool
+    owner_id: int, library: Library, space: Space | None, found: Candidates, proofs: Proofs
 ) -> int:
     """Judge the pairs, keep those that are duplicates, forget those that are not, and group."""
     kept = 0
@@ -96,7 +124,7 @@ def _keep(
         some = Candidates(*(ids[start : start + _PAIRS_AT_ONCE] for ids in found))
         bits = library.bits_between(some)
         scores = _scores(space, some)
-        is_same = _are_same(some, may_decode=may_decode)
+        is_same = _are_same(some, proofs)
         is_near = np.zeros(len(bits), dtype=bool)
         for most_bits, least_score in RULES:
             is_near |= (bits <= most_bits) & (scores >= least_score)
@@ -127,7 +155,7 @@ def _scores(space: Space | None, pairs: Candidates) -> NDArray[np.float64]:
     return scores
 
 
-def _are_same(pairs: Candidates, *, may_decode: bool) -> NDArray[np.bool_]:
+def _are_same(pairs: Candidates, proofs: Proofs) -> NDArray[np.bool_]:
     """Return which pairs show the same pixels."""
     ids = np.unique(np.concatenate(pairs)).tolist()
     by_id = {
@@ -142,22 +170,22 @@ def _are_same(pairs: Candidates, *, may_decode: bool) -> NDArray[np.bool_]:
         known = by_id.get(one)
         is_same = known is not None and bool(known[0]) and known == by_id.get(other)
         if is_same and known is not None and max(known[1:]) > thumbnails.LARGE:
-            is_same = may_decode and _is_same_decoded(one, other)
+            is_same = proofs.are_same(one, other)
         same.append(is_same)
     return np.array(same, dtype=bool)
 
 
-def _is_same_decoded(one: int, other: int) -> bool:
-    """Decode two large images wholly, and say whether they are equal; what fails is not proven."""
-    decoded = []
-    for image in Image.objects.filter(pk__in=(one, other)):
-        try:
-            with image.file.open("rb") as file:
-                pixels = decoders.open_stored(file, edge=inspection.MAX_EDGE)
-        except (GalleryError, OSError):
-            return False
-        decoded.append((pixels.size, pixels.tobytes()))
-    return len(decoded) == 2 and decoded[0] == decoded[1]
+def _all_pixels_sha256(image_id: int) -> str:
+    """Decode an image wholly; return the sha256 of its size and pixels, "" where that fails."""
+    image = Image.objects.filter(pk=image_id).only("file").first()
+    if image is None:
+        return ""
+    try:
+        with image.file.open("rb") as file:
+            pixels = decoders.open_stored(file, edge=inspection.MAX_EDGE)
+    except (GalleryError, OSError):
+        return ""
+    return hashlib.sha256(b"%d %d " % pixels.size + pixels.tobytes()).hexdigest()
 
 
 @transaction.atomic

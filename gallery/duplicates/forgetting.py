@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.db.models import Q
 
+from gallery.duplicates import grouping
 from gallery.models import DuplicateCheck, DuplicateVerdict, Image, Verdict
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def forget(viewer: User, pk: int) -> bool:
     A version is linked no longer. What was replaced does not come back: its file is gone, but it
     may be sent again.
     """
+    grouping.lock(viewer.pk)
     verdict = DuplicateVerdict.objects.filter(owner=viewer, pk=pk).first()
     if verdict is None:
         return False

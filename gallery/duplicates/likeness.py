@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db.models import F, Func, IntegerField, Value
 
+from gallery import thumbnails
 from gallery.digests import Digests
-from gallery.duplicates import verdicts
+from gallery.duplicates import finding, verdicts
 from gallery.errors import ImageRefused
 from gallery.models import DuplicateKind, Image, ImageQuerySet
 
@@ -50,23 +51,39 @@ def like_image(image: Image) -> list[Likeness]:
 def refuse(added: Added) -> None:
     """As the `note` of `ingest.add_image`: refuse a new image whose pixels its owner has already.
 
-    Raise ImageRefused, which undoes the storing.
+    Large images are decoded wholly to prove it. Raise ImageRefused, which undoes the storing.
     """
     if not added.is_new:
         return
+    proofs = finding.Proofs()
     for found in like_image(added.image):
-        if found.kind == DuplicateKind.PIXELS:
+        if found.kind != DuplicateKind.PIXELS:
+            continue
+        if _is_proven(added.image) or proofs.are_same(added.image.pk, found.image.pk):
             raise ImageRefused(f"You have an image of the same pixels: {found.image}.")
 
 
-def note_of(added: Added) -> str:
-    """Return a sentence about what a new image is like, for the person who sent it; "" if none."""
+@dataclass(frozen=True)
+class Note:
+    """What is told to the person who sent an image: a sentence, and the image it is about."""
+
+    text: str
+    image: Image
+
+
+def note_of(added: Added) -> Note | None:
+    """Return what a new image is like, as a sentence; None if it is like none."""
     first = next(iter(like_image(added.image)), None) if added.is_new else None
     if first is None:
-        return ""
-    if first.kind == DuplicateKind.PIXELS:
-        return f"You have an image of the same pixels: {first.image}."
-    return f"It looks much like {first.image}."
+        return None
+    if first.kind == DuplicateKind.PIXELS and _is_proven(added.image):
+        return Note(f"You have an image of the same pixels: {first.image}.", first.image)
+    return Note(f"It looks much like {first.image}.", first.image)
+
+
+def _is_proven(image: Image) -> bool:
+    """Whether an equal sha256 of pixels means equal pixels: those of larger ones are of a copy."""
+    return max(image.width, image.height) <= thumbnails.LARGE
 
 
 def _like(digests: Digests, images: ImageQuerySet) -> list[Likeness]:

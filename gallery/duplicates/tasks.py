@@ -6,7 +6,7 @@ import time
 
 from celery import shared_task
 
-from gallery.duplicates import waiting
+from gallery.duplicates import grouping, waiting
 
 SECONDS_AT_ONCE = 20  # then other upkeep has its turn
 
@@ -19,3 +19,13 @@ def compare_waiting() -> int:
     if waiting.is_due():
         compare_waiting.delay()
     return compared
+
+
+@shared_task
+def group_loose() -> int:
+    """Group the pairs that lost their group; return how many there were. It reads all pairs."""
+    deadline = time.monotonic() + SECONDS_AT_ONCE
+    grouped = 0
+    while time.monotonic() < deadline and (some := grouping.group_loose()):
+        grouped += some
+    return grouped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from gallery.models import DuplicateVerdict, Image, Verdict
 
@@ -51,18 +51,38 @@ def replacement_of(owner_id: int, sha256: str) -> Image | None:
     return Image.objects.filter(owner_id=owner_id, sha256__in=kept).first() if kept else None
 
 
+def took_a_place() -> Q:
+    """Return the condition on images that they took the place of a file of their owner's."""
+    rows = DuplicateVerdict.objects.filter(
+        owner=OuterRef("owner"), kept_sha256=OuterRef("sha256"), verdict=Verdict.REPLACED
+    )
+    return Q(Exists(rows))
+
+
 def pass_on(owner_id: int, gone: Iterable[str], kept: str, *, by: int | None) -> None:
     """Let what files had replaced be replaced by `kept`, which has taken their own place."""
-    rows = DuplicateVerdict.objects.filter(
-        owner_id=owner_id, verdict=Verdict.REPLACED, kept_sha256__in=set(gone)
+    rows = _kept_before(owner_id, Verdict.REPLACED, gone)
+    pairs = [(one.left_sha256, kept) for one in rows]
+    remember(owner_id, pairs, Verdict.REPLACED, kept=kept, by=by)
+
+
+def pass_on_links(owner_id: int, gone: Iterable[str], kept: str, *, by: int | None) -> None:
+    """Let what was linked to files be linked to `kept`, whose versions they are now.
+
+    The links that there were are forgotten: each version has one, which can be taken back.
+    """
+    rows = list(_kept_before(owner_id, Verdict.LINKED, gone))
+    DuplicateVerdict.objects.filter(pk__in=[one.pk for one in rows]).delete()
+    pairs = [(one.left_sha256, kept) for one in rows]
+    remember(owner_id, pairs, Verdict.LINKED, kept=kept, by=by)
+
+
+def _kept_before(
+    owner_id: int, verdict: Verdict, kept: Iterable[str]
+) -> QuerySet[DuplicateVerdict]:
+    return DuplicateVerdict.objects.filter(
+        owner_id=owner_id, verdict=verdict, kept_sha256__in=set(kept)
     )
-    before = [
-        first if first != kept_before else second
-        for first, second, kept_before in rows.values_list(
-            "first_sha256", "second_sha256", "kept_sha256"
-        )
-    ]
-    remember(owner_id, [(one, kept) for one in before], Verdict.REPLACED, kept=kept, by=by)
 
 
 def _about(owner_id: int, sha256: str) -> QuerySet[DuplicateVerdict]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 
 from django.db import connection
+from django.db.models import F
+from django.utils import timezone
 
-from gallery.duplicates import finding, grouping
+from gallery.duplicates import finding
 from gallery.models import DuplicateCheck
 
 log = logging.getLogger(__name__)
@@ -34,16 +38,32 @@ RETURNING image.owner_id, image.id, attempts
 
 
 def compare_waiting(*, goes_on: Callable[[], bool] = lambda: True) -> int:
-    """Compare the images that wait, and group what is not grouped yet; return how many were."""
+    """Compare the images that wait and group them; return how many were compared."""
     compared = 0
     while goes_on() and (claimed := _claim()):
         for (owner_id, may_decode), image_ids in claimed.items():
-            finding.compare(owner_id, image_ids, may_decode=may_decode)
-            DuplicateCheck.objects.filter(image__in=image_ids).delete()
-            compared += len(image_ids)
-    while goes_on() and grouping.group_loose():
-        pass
+            checks = DuplicateCheck.objects.filter(image__in=image_ids)
+            if not goes_on():
+                checks.update(lease_until=None, attempts=F("attempts") - 1)
+                continue
+            proofs = finding.Proofs(partial(_may_decode, image_ids, goes_on, is_wanted=may_decode))
+            finding.compare(owner_id, image_ids, proofs=proofs)
+            if proofs.is_cut_short and may_decode:
+                # The try stays counted: a crowd that cannot be decoded in the time comes to an end.
+                checks.update(lease_until=None)
+            else:
+                checks.delete()
+                compared += len(image_ids)
     return compared
+
+
+def _may_decode(image_ids: list[int], goes_on: Callable[[], bool], *, is_wanted: bool) -> bool:
+    """Whether one more file may be decoded; if so, nobody else takes the images meanwhile."""
+    if not is_wanted or not goes_on():
+        return False
+    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
+    DuplicateCheck.objects.filter(image__in=image_ids).update(lease_until=until)
+    return True
 
 
 def is_due() -> bool:

@@ -50,7 +50,7 @@ class Watch(DiskTree):
                 self._wait_for_folder()
 
     def open(self, key: str) -> IO[bytes]:
-        return super().open(key.partition(_VERSION)[0])
+        return super().open(key.rpartition(_VERSION)[0])
 
     def stop(self) -> None:
         self._is_stopped.set()

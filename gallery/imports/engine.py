@@ -12,16 +12,17 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from threading import Barrier
+from threading import Barrier, BrokenBarrierError
 from typing import IO, Any, NamedTuple
 
+from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import F
 
 from gallery.decoding import decoders
 from gallery.errors import StorageUnavailable
 from gallery.importers import SourceUnreadable, registry
-from gallery.imports import leases, ledger, listing, undoing
+from gallery.imports import leases, ledger, listing, sent, undoing
 from gallery.imports.errors import DatabaseAway
 from gallery.imports.leases import Lease
 from gallery.imports.ledger import Progress
@@ -35,6 +36,7 @@ STORERS = 3  # at least: beside those that wait for a decoder, one hashes and on
 OPENERS = 16
 CHUNK = 32  # items that are read from the ledger at once
 SETTLE_SECONDS = 5.0
+BARRIER_SECONDS = 30
 LOOK_SECONDS = 0.1  # how often the loop looks around while threads work
 
 
@@ -64,12 +66,21 @@ def work(
         try:
             if run.state == RunState.UNDOING:
                 _undo(lease, goes_on, tell)
+            elif not run.is_listed and run.attempts > settings.JOB_MAX_ATTEMPTS:
+                patient(partial(lease.end, RunState.BROKEN, failure=_deadly()))
             else:
                 _bring_in(lease, goes_on, tell)
         except (SourceUnreadable, StorageUnavailable) as error:
             patient(partial(lease.end, RunState.BROKEN, failure=str(error)))
     patient(run.refresh_from_db)
     tell(News(progress=ledger.progress(run)))
+
+
+def _deadly() -> str:
+    return (
+        f"The import died {settings.JOB_MAX_ATTEMPTS} times while its source was being read; the "
+        "server's log tells more."
+    )
 
 
 @contextmanager
@@ -102,6 +113,7 @@ def _undo(lease: Lease, goes_on: Callable[[], bool], tell: Tell) -> None:
 
 
 def _bring_in(lease: Lease, goes_on: Callable[[], bool], tell: Tell) -> None:
+    sent.check(lease.run)
     source = registry.load(lease.run.source, lease.run.options)
     reader = None if lease.run.is_listed else Reader(source)
     try:
@@ -143,6 +155,8 @@ class _Work:
         """Work until nothing is left, the run is no longer to be worked on, or not by us."""
         patient(partial(fail_hopeless, self._lease.run))
         patient(self._lease.recount)
+        # What the one before has done until it died counts as progress.
+        patient(self._lease.keep)
         try:
             while goes_on() and self._step():
                 pass
@@ -153,6 +167,8 @@ class _Work:
     def _step(self) -> bool:
         """Do a little of everything; return whether there may be more to do."""
         self._list()
+        if self._is_listed() and not self._lease.run.is_listed and not self._keep():
+            return False
         self._fill()
         self._collect()
         if self._lease.is_due and not self._keep():
@@ -181,7 +197,7 @@ class _Work:
         """Give a sign of life; return whether the run is still to be worked on."""
         state = patient(partial(self._lease.keep, is_listed=self._is_listed()))
         self._report()
-        return state == RunState.RUNNING
+        return state == RunState.RUNNING and not patient(partial(_must_give_way, self._lease))
 
     def _report(self) -> None:
         self._tell(News(progress=self._lease.progress(), outcomes=tuple(self._outcomes)))
@@ -199,7 +215,7 @@ class _Work:
                 patient(self._lease.recount)
                 self._last_seen = 0
             else:
-                self._lease.tally += written
+                self._lease.tally.update(written)
 
     def _fill(self) -> None:
         """Give the threads enough to do, and never more."""
@@ -276,6 +292,10 @@ class _Work:
         return patient(partial(_finish, self._lease))
 
 
+def _must_give_way(lease: Lease) -> bool:
+    return leases.must_give_way(lease.run)
+
+
 @transaction.atomic
 def _finish(lease: Lease) -> bool:
     # The lock comes first: a retry that was quicker has its items waiting before we look.
@@ -310,10 +330,15 @@ def _threads(n: int) -> Iterator[ThreadPoolExecutor]:
             # Django keeps a connection for every thread, which only that thread may close: the
             # barrier gives each of them exactly one of these.
             barrier = Barrier(n)
-            for _ in range(n):
-                pool.submit(_close_connections, barrier)
+            try:
+                for _ in range(n):
+                    pool.submit(_close_connections, barrier)
+            except RuntimeError:  # no more threads: those that are there must not wait for them
+                barrier.abort()
+                raise
 
 
 def _close_connections(barrier: Barrier) -> None:
-    barrier.wait()
+    with suppress(BrokenBarrierError):
+        barrier.wait(timeout=BARRIER_SECONDS)
     connections.close_all()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Case, F, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce, Now
 from psycopg.types.json import Jsonb
 
@@ -20,6 +20,7 @@ from gallery.models import ImportRun, RunState
 
 SECONDS = 30
 TICK_SECONDS = 0.5
+_BRINGS_IN = {RunState.WAITING, RunState.RUNNING}
 SPEED_SECONDS = 10.0  # the last so many say how fast it is
 
 # A run that was paused and resumed between two signs of life simply goes on.
@@ -27,6 +28,7 @@ _KEEP = """
 UPDATE gallery_importrun SET lease_until = now() + %(lease)s, tally = %(tally)s,
     speed = %(speed)s, worked_seconds = worked_seconds + %(worked)s,
     is_listed = is_listed OR %(is_listed)s,
+    attempts = CASE WHEN %(is_listed)s OR tally <> %(tally)s THEN 0 ELSE attempts END,
     state = CASE state WHEN 'waiting' THEN 'running' ELSE state END
 WHERE id = %(run)s AND lease_token = %(token)s RETURNING state
 """
@@ -84,16 +86,16 @@ class Lease:
     def end(self, state: RunState, *, failure: str = "") -> bool:
         """Put the run into its last state, unless others did otherwise. Return whether it is."""
         ended = {"finished_at": Now()} if state in ledger.FINISHED else {}
-        return bool(
-            self._ours()
-            .filter(state__in=(RunState.RUNNING, RunState.UNDOING))
-            .update(state=state, failure=failure, **ended)
-        )
+        before = RunState.UNDOING if state == RunState.UNDONE else RunState.RUNNING
+        ours = self._ours().filter(state=before)
+        return bool(ours.update(state=state, failure=failure, **ended))
 
     def give_back(self) -> None:
         """Let others have the run, with its exact tally."""
         # Not NULL: whoever asks for the run that was worked on longest ago finds it by this.
-        self._ours().update(lease_token=None, lease_until=Now(), tally=ledger.counts(self.run))
+        self._ours().update(
+            lease_token=None, lease_until=Now(), tally=ledger.counts(self.run), attempts=0
+        )
 
     def progress(self) -> Progress:
         return Progress(
@@ -118,10 +120,13 @@ def take(run: ImportRun) -> Lease:
         lease_token=token,
         lease_until=Now() + timedelta(seconds=SECONDS),
         started_at=Coalesce("started_at", Now()),
+        attempts=F("attempts") + 1,
         state=Case(When(state=RunState.WAITING, then=Value(RunState.RUNNING)), default=F("state")),
     )
     run.refresh_from_db()
     if not taken:
+        if must_give_way(run):
+            raise ImportBusy("Another import of the same owner is being undone first.")
         if run.state in ACTIVE:
             raise ImportBusy("Another process works on this import.")
         raise ImportBusy(f"This import is {run.get_state_display().lower()}.")
@@ -129,11 +134,29 @@ def take(run: ImportRun) -> Lease:
 
 
 def takeable(runs: QuerySet[ImportRun]) -> QuerySet[ImportRun]:
-    """Keep the runs with something to do and nobody at it."""
+    """Keep the runs with something to do and nobody at it.
+
+    What is being undone and what brings in, of one owner, never meet: an image that is found to be
+    there already must not be gone a moment later.
+    """
     # A lease from further ahead than leases go was given before the clock was set back.
     is_free = (
         Q(lease_until=None)
         | Q(lease_until__lte=Now())
         | Q(lease_until__gt=Now() + timedelta(seconds=2 * SECONDS))
     )
-    return runs.filter(is_free, state__in=ACTIVE)
+    others = ImportRun.objects.filter(owner=OuterRef("owner")).exclude(pk=OuterRef("pk"))
+    at_work = others.filter(
+        state__in=_BRINGS_IN | {RunState.PAUSED}, lease_token__isnull=False, lease_until__gt=Now()
+    )
+    is_alone = Case(
+        When(state=RunState.UNDOING, then=~Exists(at_work)),
+        default=~Exists(others.filter(state=RunState.UNDOING)),
+    )
+    return runs.filter(is_free, is_alone, state__in=ACTIVE)
+
+
+def must_give_way(run: ImportRun) -> bool:
+    """Whether the run brings in while another one of its owner is to be undone."""
+    others = ImportRun.objects.filter(owner=run.owner_id).exclude(pk=run.pk)
+    return run.state in _BRINGS_IN and others.filter(state=RunState.UNDOING).exists()

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 
+from gallery import texts
 from gallery.descriptions import Description
 from gallery.importers import Source, SourceUnreadable, registry
 from gallery.imports import waking
@@ -146,6 +147,9 @@ def resume(run: ImportRun, *, is_unattended: bool = False) -> None:
             ImportRun.objects.filter(pk=run.pk).update(is_unattended=True)
             run.refresh_from_db()
             transaction.on_commit(waking.wake)
+        elif is_left_alone(run):
+            ImportRun.objects.filter(pk=run.pk).update(is_listed=False)
+            run.refresh_from_db()
         return
     _move(
         run,
@@ -179,7 +183,8 @@ def retry_failed(run: ImportRun, *, is_unattended: bool = False) -> int:
     """Let all failed items wait again. Return how many."""
     _check_worker_can(run, is_unattended=is_unattended)
     locked = ImportRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
-    if locked.state in (RunState.UNDOING, RunState.UNDONE):
+    # What waits beside the failed ones in a paused run is not to be begun by this.
+    if locked.state in (RunState.PAUSED, RunState.UNDOING, RunState.UNDONE):
         raise ImportRefused(_cannot(locked, "retried"))
     failed = locked.items.filter(state=ItemState.FAILED)
     n = failed.update(state=ItemState.WAITING, reason="", attempts=0, changed_at=timezone.now())
@@ -207,7 +212,7 @@ def _check_name(source: Source) -> None:
     options = json.dumps(source.model_dump(mode="json"), ensure_ascii=False)
     written = f"{source.place} {source.title} {options}"
     # Bytes of a path that are no UTF-8 come as halves of characters.
-    if any("\ud800" <= one <= "\udfff" for one in written) or "\\u0000" in options:
+    if any("\ud800" <= one <= "\udfff" for one in written) or texts.holds_nul(options):
         raise SourceUnreadable("The name of the source is not valid text (UTF-8): rename it.")
 
 

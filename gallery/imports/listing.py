@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import queue
 import threading
 from collections import Counter
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from django.db import connection, connections
 
 from gallery import texts
+from gallery.errors import GalleryError
 from gallery.importers import Item, Skipped, Source, SourceUnreadable
 from gallery.models import ImportRun, ItemState
 
@@ -25,6 +27,8 @@ BATCH = 1000
 MAX_ABOUT_BYTES = 500_000  # what is said of an item waits in the ledger; a batch is held in memory
 MAX_VERSION = 200
 WAIT_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
 
 # A changed version of what is not in the gallery yet is taken; what the run has brought stays.
 _LIST = """
@@ -120,10 +124,13 @@ class Reader:
             for item in self._source.items():
                 if not self._put(item):
                     return
-        except OSError as error:
-            self._failure = SourceUnreadable(f"{self._source.title} cannot be read: {error}.")
-        except BaseException as error:  # noqa: BLE001 - raised by `take`, on the thread that asks
-            self._failure = error
+        except (SourceUnreadable, GalleryError) as error:
+            self._failure = error  # raised by `take`, on the thread that asks
+        except Exception as error:
+            # Sources read strangers' files with strangers' libraries, which raise what they like:
+            # whatever it is, it would come again for ever, so the run ends with it.
+            log.exception("The source %s cannot be read", self._source.kind)
+            self._failure = SourceUnreadable(f"The source cannot be read: {_sentence(error)}.")
         finally:
             connections.close_all()
             self._is_ended.set()
@@ -135,6 +142,12 @@ class Reader:
                 self._ahead.put(item, timeout=WAIT_SECONDS)
                 return True
         return False
+
+
+def _sentence(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    shown = texts.printable(said)[:300].rstrip(".") or type(error).__name__
+    return shown if isinstance(error, OSError) else f"{type(error).__name__}: {shown}"
 
 
 def write(run: ImportRun, items: list[Item | Skipped]) -> Counter[str] | None:
@@ -191,7 +204,7 @@ def _written(item: Item) -> tuple[str, str]:
         size = len(about.encode())
     except (TypeError, ValueError, RecursionError):
         return "What is said about it cannot be written as JSON.", ""
-    if "\\u0000" in about:
+    if texts.holds_nul(about):
         return "What is said about it holds a NUL character.", ""
     if size > MAX_ABOUT_BYTES:
         return f"What is said about it has {size:,} bytes; {MAX_ABOUT_BYTES:,} are allowed.", ""

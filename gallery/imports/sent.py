@@ -22,11 +22,14 @@ from django.utils import timezone
 
 from gallery import texts
 from gallery.errors import StorageUnavailable
+from gallery.importers import SourceUnreadable
 from gallery.imports.errors import ImportInvalid
 from gallery.imports.ledger import FINISHED
-from gallery.models import ImportRun
+from gallery.models import ImportRun, RunState
 
-KEEP = timedelta(days=7)  # after the end: failed items can be retried for so long
+KEEP = timedelta(
+    days=7
+)  # after the end, or since it stands still: failed items can be retried for so long
 _PIECE_BYTES = 2**20
 
 
@@ -64,6 +67,14 @@ def remove(folder: str) -> None:
     """Remove what was sent; nothing happens when it is gone already."""
     if folder:
         shutil.rmtree(settings.IMPORT_DIR / folder, ignore_errors=True)
+
+
+def check(run: ImportRun) -> None:
+    """Raise SourceUnreadable where what was sent for the run has been removed."""
+    if run.upload and not (settings.IMPORT_DIR / run.upload).is_dir():
+        raise SourceUnreadable(
+            f"What was sent is kept for {KEEP.days} days and is gone: send it again."
+        )
 
 
 def remove_old() -> int:
@@ -110,5 +121,7 @@ def _is_needed(directory: Path) -> bool:
     if run is None:
         # Its run may be just about to be written.
         return time.time() - directory.stat().st_mtime < timedelta(days=1).total_seconds()
-    ended_at = run.finished_at
-    return not (run.state in FINISHED and ended_at and timezone.now() - ended_at > KEEP)
+    if run.state not in (*FINISHED, RunState.BROKEN, RunState.PAUSED):
+        return True
+    ended_at = run.finished_at or run.lease_until or run.created_at
+    return timezone.now() - ended_at <= KEEP

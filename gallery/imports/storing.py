@@ -69,6 +69,7 @@ class Storer:
         except (ImageRefused, ItemUnreadable) as refusal:
             return self._failed(item, str(refusal))
         except OSError as error:
+            _raise_if_full(error)
             return self._failed(item, _sentence(error))
         except (DataError, OperationalError) as error:
             if isinstance(error, OperationalError) and is_passing(error):

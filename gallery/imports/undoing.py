@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.utils import timezone
 
+from gallery.duplicates import verdicts
 from gallery.models import Image, ImportItem, ImportRun, ItemState
 from gallery.removal import delete_images
 
@@ -27,7 +28,9 @@ def take_back(run: ImportRun) -> int:
     new = run.items.filter(state=ItemState.NEW).order_by("pk").select_for_update()[:BATCH]
     image_by_item = dict(new.values_list("pk", "image_id"))
     # One that was deleted meanwhile is gone; sent again by hand, it is another image and stays.
-    delete_images(Image.objects.filter(pk__in=filter(None, image_by_item.values())))
+    # One that took the place of others is all that is left of them, and stays too.
+    brought = Image.objects.filter(pk__in=filter(None, image_by_item.values()))
+    delete_images(brought.exclude(verdicts.took_a_place()))
     ImportItem.objects.filter(pk__in=image_by_item).update(
         state=ItemState.UNDONE, changed_at=timezone.now()
     )

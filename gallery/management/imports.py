@@ -41,6 +41,7 @@ class ImportCommand(BaseCommand):
 
         Raise CommandError with a sentence when it does not come to its end.
         """
+        is_undo = run.state == RunState.UNDOING
         with _Bar(self.stderr) as bar, _stoppable() as is_stopped:
             try:
                 _work(run, bar, is_stopped)
@@ -53,6 +54,10 @@ class ImportCommand(BaseCommand):
             )
         if run.state == RunState.BROKEN:
             raise CommandError(f"Stopped: {run.failure} Then the same command goes on from here.")
+        if run.state == RunState.PAUSED:
+            raise CommandError("It was paused from elsewhere. The same command goes on from here.")
+        if run.state in (RunState.UNDOING, RunState.UNDONE) and not is_undo:
+            raise CommandError("It was undone from elsewhere.")
 
     def finish(self, run: ImportRun, *, waits: bool) -> None:
         """Tell what is left to do after a run. Raise CommandError when items have failed."""

@@ -118,6 +118,21 @@ class DuplicateVerdict(models.Model):
                 name="duplicate_verdict_in_order",
             ),
         ]
+        indexes = [
+            # Every new file asks for verdicts about it; by its first sha256 the constraint does.
+            models.Index(fields=["owner", "second_sha256"], name="duplicate_verdict_second"),
+            models.Index(
+                fields=["owner", "kept_sha256"],
+                condition=models.Q(verdict__in=("linked", "replaced")),
+                name="duplicate_verdict_kept",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_verdict_display()}: {self.first_sha256[:8]} and {self.second_sha256[:8]}"
+
+    @property
+    def left_sha256(self) -> str:
+        """Of the two: which was not kept."""
+        is_first = self.kept_sha256 == self.first_sha256
+        return self.second_sha256 if is_first else self.first_sha256

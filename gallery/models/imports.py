@@ -61,6 +61,8 @@ class ImportRun(models.Model):
     # Who works on it, and until when it is theirs unless they say again that they live.
     lease_token = models.UUIDField(null=True, editable=False)
     lease_until = models.DateTimeField(null=True, editable=False)
+    # Processes in a row that took it and died before they listed or stored anything.
+    attempts = models.PositiveSmallIntegerField(default=0, editable=False)
 
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, editable=False)

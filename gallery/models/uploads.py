@@ -84,6 +84,17 @@ class Upload(models.Model):
     image = models.ForeignKey(
         Image, models.SET_NULL, null=True, related_name="uploads", editable=False
     )
+    like = models.ForeignKey(
+        Image,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+        help_text="What its image is like, by the note in `reason`.",
+    )
+    metadata = models.TextField(
+        blank=True, db_default="", editable=False, help_text="Upload-Metadata as it came."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
     expires_at = models.DateTimeField(editable=False, help_text="Unless more of it arrives.")
@@ -102,6 +113,11 @@ class Upload(models.Model):
                 fields=["owner", "expires_at"],
                 condition=models.Q(state="arriving"),
                 name="upload_arriving",
+            ),
+            models.Index(
+                fields=["changed_at"],
+                condition=~models.Q(state="arriving"),
+                name="upload_ended",
             ),
         ]
 

@@ -5,6 +5,7 @@ The settings read it before Django is there, so this module knows nothing of Dja
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,8 @@ class BucketAddress:
         """The origins of the URLs that browsers are given, for the Content-Security-Policy."""
         endpoints = [self.public or self.endpoint]
         if not endpoints[0]:
-            names = [f"s3.{self.region}.amazonaws.com"] if self.region else []
+            region = self.region or region_of_environment()
+            names = [f"s3.{region}.amazonaws.com"] if region else []
             endpoints = [f"https://{name}" for name in [*names, "s3.amazonaws.com"]]
         parts = [urlsplit(endpoint) for endpoint in endpoints]
         host = f"{self.bucket}." if self.style == "virtual" else ""
@@ -82,6 +84,12 @@ class BucketAddress:
 
 
 Address = FolderAddress | BucketAddress
+
+
+def region_of_environment() -> str:
+    """Return the region that the environment names, "" for none or what is no region."""
+    named = os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or ""
+    return named if _REGION.fullmatch(named) else ""
 
 
 def parse(text: str, *, default: Path) -> Address:
@@ -103,7 +111,7 @@ def parse(text: str, *, default: Path) -> Address:
 
 def parse_bucket(text: str) -> BucketAddress:
     """Return the bucket of `s3://bucket/prefix?options`. Raise ValueError as `parse` does."""
-    parts = urlsplit(text)
+    parts = _split(text)
     if parts.scheme != "s3":
         raise ValueError("it must begin with s3://")
     if "@" in parts.netloc:
@@ -116,6 +124,14 @@ def parse_bucket(text: str) -> BucketAddress:
     if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
         raise ValueError("its prefix must not have empty parts, . or ..")
     return BucketAddress(bucket=parts.netloc, prefix=prefix, **_options(parts))
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        # Its sentence repeats what was written.
+        raise ValueError("it is not written as an address is") from None
 
 
 def _options(parts: SplitResult) -> dict[str, Any]:
@@ -138,7 +154,7 @@ def _options(parts: SplitResult) -> dict[str, Any]:
 
 
 def _endpoint(name: str, value: str) -> str:
-    parts = urlsplit(value)
+    parts = _split(value)
     is_plain = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
     try:
         is_host = bool(parts.hostname) and parts.port != 0

@@ -10,12 +10,14 @@ from typing import IO, Any, cast
 
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
+from storages.utils import clean_name
 
 from gallery.storage import clients
 from gallery.storage.addresses import BucketAddress
 from gallery.storage.clients import told_as_os_errors
 
 MEMORY_BYTES = 8 * 2**20  # of an open file; a larger one lies on the disk meanwhile
+PUT_BYTES = 4 * 2**20  # sent by one plain request; larger ones by boto3's transfer
 # Every file has a name of its own and never changes.
 _KEPT = "private, max-age=604800, immutable"
 
@@ -91,7 +93,18 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages has no 
 
     def _save(self, name: str, content: File[bytes]) -> str:
         with told_as_os_errors("take a file"):
-            return str(super()._save(name, content))
+            if content.size > PUT_BYTES:
+                return str(super()._save(name, content))
+            # For what has to be read, as which botocore takes bytes too, it would wait for a 100
+            # Continue; a transfer would start threads.
+            content.seek(0)
+            self.client.put_object(
+                Bucket=self.bucket_name,
+                Key=self._normalize_name(clean_name(name)),
+                Body=bytearray(content.read()),
+                **self._get_write_parameters(name, content),
+            )
+            return str(clean_name(name))
 
     def delete(self, name: str) -> None:
         with told_as_os_errors("delete a file"):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from typing import IO, Any, NamedTuple, cast
 
 from django.core.files.base import ContentFile
@@ -15,7 +16,8 @@ from django.utils import timezone
 
 from gallery import thumbnails
 from gallery.decoding import decoders
-from gallery.errors import ImageRefused, StorageUnavailable
+from gallery.decoding.processes import DecodersUnavailable
+from gallery.errors import GalleryError, ImageRefused, StorageUnavailable
 from gallery.models import Image
 from gallery.storage.clients import BucketUnavailable
 from gallery.storage.flows import in_parallel, side_by_side
@@ -23,7 +25,9 @@ from gallery.storage.hashes import sha256_in
 from gallery.storage.listings import (
     NamedFile,
     StoredFile,
+    count_named_files,
     is_named,
+    is_ours,
     named_among,
     named_files,
     stored_files,
@@ -32,10 +36,16 @@ from gallery.storage.listings import (
 # A file is written before its row: younger ones may belong to an upload that is under way.
 ORPHAN_AGE = timedelta(hours=1)
 _ORPHANS_AT_ONCE = 500  # are looked for in the rows once more
+# More than so many, and than a tenth of the files that rows name, look like another gallery's.
+FEW_ORPHANS = 20
 _EDGE_BY_FIELD = {
     "image.thumbnail_small": thumbnails.SMALL,
     "image.thumbnail_large": thumbnails.LARGE,
 }
+
+
+class OrphansTooMany(GalleryError):
+    """So many files seem orphaned that the database may be the wrong one."""
 
 
 class Wrong(StrEnum):
@@ -75,20 +85,24 @@ class Check:
     repairs: bool = False
     hashes: bool = False  # read every file whose hash a row knows
     threads: int = 8
+    deletes_many: bool = False  # orphans, however many there are
 
     def run(self) -> Iterator[list[Finding]]:
         """Look at every name; yield what is wrong with it, and what was held back before it.
 
-        Raise StorageUnavailable when the storage cannot be listed.
+        Raise StorageUnavailable when the storage cannot be listed, and OrphansTooMany before
+        anything is repaired.
         """
         orphans: list[StoredFile] = []
         try:
+            if self.repairs and not self.deletes_many:
+                self._refuse_many_orphans()
             rows = side_by_side(named_files(), stored_files(self.storage))
             pairs = (row for _, row in rows)
             # Threads read files; the database is asked by this one alone.
             for one in in_parallel(self._compare, pairs, threads=self._threads):
                 findings = list(self._confirmed(one))
-                if one.named is None and one.stored is not None and _is_old(one.stored):
+                if one.named is None and one.stored is not None and _is_orphan(one.stored):
                     orphans.append(one.stored)
                 if len(orphans) >= _ORPHANS_AT_ONCE:
                     findings += self._orphaned(orphans)
@@ -97,6 +111,16 @@ class Check:
             yield list(self._orphaned(orphans))
         except OSError as error:
             raise StorageUnavailable(f"The storage cannot be read: {error}.") from error
+
+    def _refuse_many_orphans(self) -> None:
+        most = max(FEW_ORPHANS, count_named_files() // 10)
+        rows = side_by_side(named_files(), stored_files(self.storage))
+        orphans = (1 for _, (named, stored) in rows if named is None and _is_orphan(stored))
+        if len(list(islice(orphans, most + 1))) > most:
+            raise OrphansTooMany(
+                f"More than {most:,} files seem orphaned. Nothing is deleted: look whether the "
+                "database and STORAGE_URL belong together, or give --all."
+            )
 
     @property
     def _threads(self) -> int:
@@ -158,7 +182,7 @@ class Check:
             return finding(reason=f"{reason} Bring it back from a backup, or delete the image.")
         try:
             self._make_thumbnail(named)
-        except (ImageRefused, OSError) as error:
+        except (ImageRefused, OSError, DecodersUnavailable, Image.DoesNotExist) as error:
             return finding(reason=f"{reason} It cannot be made anew: {error}")
         return finding(reason=reason, is_repaired=True)
 
@@ -171,5 +195,5 @@ class Check:
         self.storage.save(named.name, ContentFile(content))
 
 
-def _is_old(file: StoredFile) -> bool:
-    return file.modified_at < timezone.now() - ORPHAN_AGE
+def _is_orphan(file: StoredFile) -> bool:
+    return is_ours(file.name) and file.modified_at < timezone.now() - ORPHAN_AGE

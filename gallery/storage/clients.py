@@ -24,9 +24,8 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError
 from urllib3.exceptions import HTTPError
 
-from gallery.storage.addresses import BucketAddress
+from gallery.storage.addresses import BucketAddress, region_of_environment
 
-CONNECT_SECONDS = 5.0
 # From 16 MB on a file is sent and fetched in parts, eight at a time.
 TRANSFER = TransferConfig(
     multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=8
@@ -105,7 +104,8 @@ def config(address: BucketAddress, *, is_anonymous: bool = False) -> Config:
     return Config(
         signature_version=UNSIGNED if is_anonymous else "s3v4",
         s3={"addressing_style": address.style},
-        connect_timeout=min(CONNECT_SECONDS, address.timeout),
+        # While a body is sent, the time of connecting is what bounds it.
+        connect_timeout=address.timeout,
         read_timeout=address.timeout,
         retries={"mode": "standard", "total_max_attempts": address.attempts},
         max_pool_connections=32,
@@ -116,7 +116,8 @@ def config(address: BucketAddress, *, is_anonymous: bool = False) -> Config:
 
 
 def region(address: BucketAddress, opened: boto3.session.Session) -> str:
-    return address.region or opened.region_name or "us-east-1"
+    # boto3 looks at AWS_DEFAULT_REGION and the configuration files, other libraries at AWS_REGION.
+    return address.region or opened.region_name or region_of_environment() or "us-east-1"
 
 
 def connect(address: BucketAddress, *, endpoint: str = "", is_anonymous: bool = False) -> Any:

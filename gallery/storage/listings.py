@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,11 @@ from gallery.storage.flows import in_order
 FOLDERS = frozenset({"images", "thumbnails"})  # what `ingest` makes; all else is not ours
 KEYS_A_PAGE = 1000  # the most that S3 gives
 _PAGE = 2000
+_UUID = r"([0-9a-f]{2})[0-9a-f]{6}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_OURS = re.compile(
+    rf"images/(?P<folder>[0-9a-f]{{2}})/{_UUID}\.[a-z]{{3,4}}"
+    rf"|thumbnails/(?P<thumbnails>[0-9a-f]{{2}})/{_UUID}-(?:256|1024)\.webp"
+)
 
 
 class StoredFile(NamedTuple):
@@ -55,13 +61,18 @@ def _in_folder(folder: Path, prefix: str) -> Iterator[StoredFile]:
         entries = list(os.scandir(folder))
     except FileNotFoundError:
         return
-    # A folder is sorted as its files are named: with the slash.
-    entry_by_name = {f"{one.name}/" if one.is_dir() else one.name: one for one in entries}
+    # A folder is sorted as its files are named: with the slash. A link to one leads to what is
+    # not ours, or in a circle.
+    entry_by_name = {
+        f"{one.name}/" if one.is_dir(follow_symlinks=False) else one.name: one
+        for one in entries
+        if one.name.isprintable()  # nothing of ours has another name
+    }
     for name in sorted(entry_by_name, key=os.fsencode):
         entry = entry_by_name[name]
         if name.endswith("/"):
             yield from _in_folder(folder / entry.name, prefix + name)
-        elif name.isprintable():  # no file of ours has another name
+        else:
             try:
                 status = entry.stat()
             except FileNotFoundError:
@@ -86,6 +97,12 @@ def _in_bucket(storage: BucketStorage, prefix: str) -> Iterator[StoredFile]:
                     raise BucketUnavailable("the bucket lists its files in no order")
                 last = in_order(name)
                 yield StoredFile(name, entry["Size"], entry["LastModified"])
+
+
+def is_ours(name: str) -> bool:
+    """Say whether it is a name as `ingest` makes them. Other files are somebody else's."""
+    found = _OURS.fullmatch(name)
+    return found is not None and found[1] == found[2] and found[3] == found[4]
 
 
 def named_files() -> Iterator[NamedFile]:

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from django.core.files.base import File
-from django.core.files.storage import Storage
+from django.core.files.storage import Storage, default_storage
 
 from gallery.errors import StorageUnavailable
 from gallery.storage.bucket import MEMORY_BYTES
 from gallery.storage.flows import in_parallel, side_by_side
 from gallery.storage.hashes import PIECE_BYTES, sha256_in
 from gallery.storage.listings import NamedFile, StoredFile, is_named, named_files, stored_files
-from gallery.storage.opening import place
+from gallery.storage.opening import place, refuse_the_same
 
 _AT_ONCE = 256  # files that are under way together, and copied again after a crash
 
@@ -62,13 +62,16 @@ class Move:
     def run(self) -> Iterator[Moved]:
         """Copy what the target lacks; yield what became of each named file.
 
-        Raise StorageUnavailable when a storage cannot be listed, or another move is under way.
+        Raise StorageUnavailable when a storage cannot be listed, or another move is under way,
+        or when files would be deleted of the storage that they were moved to.
         """
         if place(self.source) == place(self.target):
             raise StorageUnavailable("Both are the same storage.")
         with _journal(self.state_dir / self._journal_name()) as journal:
             suspects = journal.read()
             try:
+                if self.deletes:
+                    refuse_the_same(self.source, self.target, default_storage)
                 rows = side_by_side(
                     named_files(), stored_files(self.source), stored_files(self.target)
                 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 from django.conf import settings
+from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage, default_storage
 
 from gallery.errors import StorageUnavailable
@@ -46,6 +48,22 @@ def place(storage: Storage) -> str:
 def is_in_use(storage: Storage) -> bool:
     """Say whether it is the one that the settings name."""
     return place(storage) == place(default_storage)
+
+
+def refuse_the_same(source: Storage, *others: Storage) -> None:
+    """Raise StorageUnavailable when another storage is the source under another spelling.
+
+    A file of the source is looked for in the others: an endpoint has many names, a disk many
+    paths. Raise OSError for a storage that does not answer.
+    """
+    name = source.save(f"probe-{uuid4()}", ContentFile(b"Written by move_storage."))
+    try:
+        if any(other.exists(name) for other in others):
+            raise StorageUnavailable(
+                "FROM is the same storage as TO, or as that of STORAGE_URL: nothing is deleted."
+            )
+    finally:
+        source.delete(name)
 
 
 def prove(storage: Storage) -> None:

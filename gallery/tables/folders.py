@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from gallery.importers import ItemUnreadable, SourceUnreadable
+from gallery.trees.beneath import open_beneath
 
 
 class ImageFolder:
@@ -34,8 +35,9 @@ class ImageFolder:
         """Return the file. Raise ItemUnreadable where there is none below the folder."""
         found = self._file(key)
         if found is None:
-            raise ItemUnreadable(f"There is no file {key} below {self.root}.")
-        return found.open("rb")
+            raise ItemUnreadable(f"There is no file {key} in the folder of images.")
+        # By the folders of its path: a link that is put there now leads nowhere.
+        return open_beneath(str(self.root), str(found))
 
     def files(self) -> Iterator[str]:
         """Yield the keys of all files, hidden ones left out."""

@@ -17,6 +17,7 @@ _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")  # no leading zeros: those are 
 _FRACTION = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,20}(?:[eE][+-]?[0-9]{1,2})?")
 _CONSTANTS = {"true": True, "false": False}
 _FIRST_PHOTOGRAPH, _FAR_FUTURE = 1826, 2200  # years that are taken for a time of capture
+_MOST_NAMED = 100  # of what is left out of metadata
 _SEPARATORS = "|;,"  # of tags, the first that occurs
 
 
@@ -59,12 +60,18 @@ def metadata(cells: Mapping[str, Any]) -> dict[str, Any]:
     values = {
         name: value for name, cell in cells.items() if (value := for_metadata(cell)) is not None
     }
-    sizes = {name: _size({name: value}) for name, value in values.items()}
-    left_out: list[str] = []
-    while sum(sizes.values()) + _size(left_out) + 100 > texts.MAX_METADATA_BYTES and sizes:
-        longest = max(sizes, key=lambda name: sizes[name])
+    size_by_name = {name: _size({name: value}) for name, value in values.items()}
+    total, left_out = sum(size_by_name.values()) + 200, []
+    for longest in sorted(size_by_name, key=size_by_name.__getitem__, reverse=True):
+        if total <= texts.MAX_METADATA_BYTES:
+            break
         left_out.append(longest[:100])
-        del sizes[longest], values[longest]
+        if len(left_out) <= _MOST_NAMED:
+            total += _size(left_out[-1])
+        total -= size_by_name[longest]
+        del values[longest]
+    if len(left_out) > _MOST_NAMED:
+        left_out[_MOST_NAMED:] = [f"and {len(left_out) - _MOST_NAMED:,} more"]
     return {**values, "left_out": left_out} if left_out else values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from typing import IO, NamedTuple, Protocol
 
@@ -53,6 +54,7 @@ class Register:
         self._limits = limits
         self._total_bytes = 0
         self._seen = 0
+        self._namesakes: Counter[str] = Counter()  # beside the first of a name
 
     def count(self) -> None:
         """Count one more, of any kind. Raise SourceUnreadable when there are too many."""
@@ -70,9 +72,10 @@ class Register:
             if self._total_bytes > self._limits.total_bytes:
                 raise SourceUnreadable(too_large(self._limits))
         # No key of a name has a lone backslash, so that a numbered one is no other name's.
-        key, number = names.key_of(name), 1
-        while (unique := key if number == 1 else f"{key}\\#{number}") in self.by_key:
-            number += 1
+        key = unique = names.key_of(name)
+        if key in self.by_key:
+            self._namesakes[key] += 1
+            unique = f"{key}\\#{self._namesakes[key] + 1}"
         self.by_key[unique] = member._replace(key=unique)
         return unique
 

@@ -28,6 +28,7 @@ class NewUpload:
     path: str = ""
     modified: str = ""  # its time of change as its sender writes it; never read as a time
     about: Description = field(default_factory=Description)
+    metadata: str = ""  # the header itself, which tus gives back
 
     @property
     def fingerprint(self) -> str:

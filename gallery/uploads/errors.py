@@ -25,6 +25,10 @@ class UploadGone(UploadError):
     """What had arrived of the file was removed."""
 
 
+class PartsLost(UploadGone):
+    """What had arrived of the file is not on the disk any more."""
+
+
 class UploadTooLarge(UploadError):
     """The file, or a part of it, is larger than may be."""
 

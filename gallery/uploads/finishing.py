@@ -78,7 +78,7 @@ def expire() -> int:
 def _make_image(upload: Upload) -> None:
     try:
         with parts.open_whole(upload.uuid, upload.bytes) as file:
-            add_image(_new_image(upload, file), note=partial(_note, upload))
+            added = add_image(_new_image(upload, file), note=partial(_note, upload))
     except ImageRefused as refusal:
         _end(upload, UploadState.REFUSED, str(refusal))
     except UploadGone as error:
@@ -89,6 +89,7 @@ def _make_image(upload: Upload) -> None:
         raise
     else:
         parts.delete(upload.uuid)
+        _say_what_it_is_like(upload, added)
 
 
 def _new_image(upload: Upload, file: IO[bytes]) -> NewImage:
@@ -105,7 +106,15 @@ def _new_image(upload: Upload, file: IO[bytes]) -> NewImage:
 
 def _note(upload: Upload, added: Added) -> None:
     state = UploadState.NEW if added.is_new else UploadState.HELD
-    _end_row(upload, state, image=added.image, reason=likeness.note_of(added))
+    _end_row(upload, state, image=added.image)
+
+
+def _say_what_it_is_like(upload: Upload, added: Added) -> None:
+    """After the commit: whatever goes wrong here, the image stays."""
+    found = likeness.note_of(added)
+    if found is not None:
+        ended = Upload.objects.filter(pk=upload.pk, state=UploadState.NEW)
+        ended.update(reason=found.text, like=found.image)
 
 
 def _end(upload: Upload, state: UploadState, reason: str) -> bool:

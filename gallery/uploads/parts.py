@@ -15,7 +15,7 @@ from typing import IO
 from django.conf import settings
 
 from gallery.errors import StorageUnavailable
-from gallery.uploads.errors import UploadGone
+from gallery.uploads.errors import PartsLost
 
 LOST = "What had arrived of this file is gone. Send it again from its beginning."
 
@@ -27,7 +27,7 @@ def path_of(id_: uuid.UUID) -> Path:
 def write(id_: uuid.UUID, offset: int, piece: bytes) -> None:
     """Put a piece at its place, and onto the disk: what is acknowledged outlives a power cut.
 
-    Bytes that a broken attempt left behind `offset` are written over. Raise UploadGone if bytes
+    Bytes that a broken attempt left behind `offset` are written over. Raise PartsLost if bytes
     before it are missing, StorageUnavailable if the disk does not take the piece.
     """
     path = path_of(id_)
@@ -37,7 +37,7 @@ def write(id_: uuid.UUID, offset: int, piece: bytes) -> None:
         with os.fdopen(number, "r+b") as file:
             if os.fstat(number).st_size < offset:
                 # Another disk than last time, or a cleaned one. Going on would leave a hole.
-                raise UploadGone(LOST)
+                raise PartsLost(LOST)
             file.seek(offset)
             file.write(piece)
             file.flush()
@@ -47,19 +47,19 @@ def write(id_: uuid.UUID, offset: int, piece: bytes) -> None:
 
 
 def open_whole(id_: uuid.UUID, size: int) -> IO[bytes]:
-    """Open what has arrived; raise UploadGone if it is not as long as it should be."""
+    """Open what has arrived; raise PartsLost if it is not as long as it should be."""
     path = path_of(id_)
     try:
         if size == 0:
             write(id_, 0, b"")
         file = path.open("r+b")
     except FileNotFoundError as error:
-        raise UploadGone(LOST) from error
+        raise PartsLost(LOST) from error
     except OSError as error:
         raise StorageUnavailable(f"The file cannot be read: {error.strerror}.") from error
     if os.fstat(file.fileno()).st_size < size:
         file.close()
-        raise UploadGone(LOST)
+        raise PartsLost(LOST)
     file.truncate(size)
     return file
 

@@ -7,8 +7,10 @@ holds nobody up.
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 from django.conf import settings
@@ -17,10 +19,12 @@ from django.db import connection, transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 
+from gallery.errors import StorageUnavailable
 from gallery.models import Upload, UploadSession, UploadState
 from gallery.uploads import parts
 from gallery.uploads.descriptions import NewUpload, of_folders
 from gallery.uploads.errors import (
+    PartsLost,
     TooMuchUnfinished,
     UploadConflict,
     UploadGone,
@@ -31,6 +35,7 @@ from gallery.uploads.errors import (
 
 PIECE_BYTES = 2**20  # what a request holds in memory, and the most that is lost of a broken one
 MAX_BYTES = 2**53  # past it JSON and browsers count wrongly, and no file is that long
+FREE_BYTES = 2**28  # of the disk, that uploads leave to all else
 _QUOTA_LOCK = 0x75706C64  # "upld": class of the advisory locks, one a user
 
 GONE = "This upload was not finished in time, and what had arrived was removed. Send it again."
@@ -58,6 +63,7 @@ def begin(owner: AbstractBaseUser, new: NewUpload, session: UploadSession | None
         bytes=new.size,
         fingerprint=new.fingerprint,
         about=_about(new, session),
+        metadata=new.metadata,
         expires_at=_deadline(),
     )
     if new.size > settings.MAX_IMAGE_BYTES:
@@ -71,6 +77,7 @@ def begin(owner: AbstractBaseUser, new: NewUpload, session: UploadSession | None
         raise UploadTooLarge(upload.reason)
     with transaction.atomic():
         _check_quota(owner, new.size)
+        _check_room(new.size)
         upload.save(force_insert=True)
     return upload
 
@@ -98,7 +105,13 @@ def receive(upload: Upload, body: Body, *, offset: int, length: int) -> None:
         )
     left = length
     while left and (piece := body.read(min(PIECE_BYTES, left))):
-        _append(upload, offset, piece)
+        try:
+            _append(upload, offset, piece)
+        except PartsLost:
+            # Whoever asks is to hear the truth; unless another sender has begun anew meanwhile.
+            lost = Upload.objects.filter(pk=upload.pk, state=UploadState.ARRIVING, received=offset)
+            lost.update(received=0)
+            raise
         offset += len(piece)
         left -= len(piece)
 
@@ -133,9 +146,10 @@ def _check_offset(upload: Upload, offset: int) -> None:
 
 def _about(new: NewUpload, session: UploadSession | None) -> dict[str, object]:
     """Return what is said of this file alone; what its session says is added at its end."""
-    if session is None:
-        return new.about.to_json()
-    return new.about.over(of_folders(new.path, session.folders)).to_json()
+    about = new.about
+    if session is not None:
+        about = about.over(of_folders(new.path, session.folders))
+    return about.to_json()
 
 
 def _check_quota(owner: AbstractBaseUser, size: int) -> None:
@@ -153,6 +167,15 @@ def _check_quota(owner: AbstractBaseUser, size: int) -> None:
             f"Your unfinished uploads would have {(begun['bytes'] + size) / 1e6:,.0f} MB; "
             f"{settings.UPLOAD_UNFINISHED_BYTES / 1e6:,g} MB are allowed. {how}"
         )
+
+
+def _check_room(size: int) -> None:
+    """Raise StorageUnavailable where the disk would be full: the database may be on it too."""
+    place = Path(settings.UPLOAD_DIR)
+    while not place.exists():
+        place = place.parent
+    if shutil.disk_usage(place).free < size + FREE_BYTES:
+        raise StorageUnavailable("The server's disk is nearly full. Try again later.")
 
 
 def _deadline() -> datetime:

@@ -92,9 +92,17 @@ def counts(session: UploadSession) -> Counts:
     )
 
 
-def known(owner: AbstractBaseUser, fingerprints: Iterable[str]) -> dict[str, Upload]:
-    """Return uploads of the same files by fingerprint: stored ones, and ones to go on with."""
-    uploads = Upload.objects.filter(owner_id=owner.pk, fingerprint__in=set(fingerprints) - {""})
+def known(
+    owner: AbstractBaseUser, fingerprints: Iterable[str], session: UploadSession | None = None
+) -> dict[str, Upload]:
+    """Return uploads of the same files by fingerprint: stored ones, and ones to go on with.
+
+    Only of one session, or of none: on the way from another camera or disk a file of the same
+    path, size and time may have other bytes.
+    """
+    uploads = Upload.objects.filter(
+        owner_id=owner.pk, session=session, fingerprint__in=set(fingerprints) - {""}
+    )
     is_stored = Q(image__isnull=False)
     is_open = Q(state=UploadState.ARRIVING, expires_at__gt=timezone.now())
     found = uploads.filter(is_stored | is_open).select_related("image").order_by("pk")

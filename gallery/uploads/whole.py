@@ -27,14 +27,20 @@ def take_in(session: UploadSession, files: Iterable[File[bytes]]) -> None:
             original_name=file.name or "",
         )
         try:
-            add_image(new, note=partial(_record_image, session, file))
+            added = add_image(new, note=partial(_record_image, session, file))
         except ImageRefused as refusal:
             _record(session, file, state=UploadState.REFUSED, reason=str(refusal))
+            continue
+        found = likeness.note_of(added)
+        if found is not None:
+            session.uploads.filter(image=added.image, state=UploadState.NEW).update(
+                reason=found.text, like=found.image
+            )
 
 
 def _record_image(session: UploadSession, file: File[bytes], added: Added) -> None:
     state = UploadState.NEW if added.is_new else UploadState.HELD
-    _record(session, file, state=state, image=added.image, reason=likeness.note_of(added))
+    _record(session, file, state=state, image=added.image)
 
 
 def _record(session: UploadSession, file: File[bytes], **became: object) -> None:

@@ -75,7 +75,7 @@ def forget(request: LoggedIn, pk: int) -> HttpResponse:
 @require_POST
 def unlink(request: LoggedIn, uuid: UUID) -> HttpResponse:
     image = own_image(request.user, uuid)
-    decisions.unlink(image)
+    decisions.unlink(image, by=request.user.pk)
     messages.success(request, "Searches show it by itself again.")
     return redirect(image)
 

@@ -183,7 +183,7 @@ def _context(request: LoggedIn, run: ImportRun) -> dict[str, Any]:
         "is_left_alone": left_alone,
         "may_resume": left_alone or run.state in (RunState.PAUSED, RunState.BROKEN),
         "may_retry": bool(far.by_state[ItemState.FAILED])
-        and run.state not in (RunState.UNDOING, RunState.UNDONE),
+        and run.state not in (RunState.PAUSED, RunState.UNDOING, RunState.UNDONE),
         "may_undo": not run.is_dry_run and run.state not in (RunState.UNDOING, RunState.UNDONE),
         "tabs": _tabs(run, far, state),
         "state": state,

@@ -13,7 +13,13 @@ from django.views.decorators.http import require_http_methods
 from django_htmx.http import push_url, reswap, retarget
 
 from gallery import thumbnails
-from gallery.errors import ImageRefused, QueryInvalid, SearchExpired, SearchUnavailable
+from gallery.errors import (
+    ImageRefused,
+    QueryInvalid,
+    SearchExpired,
+    SearchUnavailable,
+    StorageUnavailable,
+)
 from gallery.models import Album, Image, Tag
 from gallery.patience import patience
 from gallery.query import ImageTerm, filters
@@ -55,7 +61,7 @@ def search_page(request: Request) -> HttpResponse:
         context["problem"], status = str(error), 400
     except SearchExpired:
         context["expired"], status = EXPIRED_BY_IMAGE if form.is_by_image else EXPIRED, 410
-    except SearchUnavailable as error:
+    except (SearchUnavailable, StorageUnavailable) as error:
         context["unavailable"], status = str(error), 503
     return rendered(request, context, status)
 

@@ -108,15 +108,17 @@ def _form_context(form: UploadForm, owner: User) -> dict[str, Any]:
 def _progress_context(session: UploadSession, page: str) -> dict[str, Any]:
     ended_otherwise = (UploadState.REFUSED, UploadState.EXPIRED, UploadState.HELD)
     is_noted = Q(state__in=ended_otherwise) | (Q(state=UploadState.NEW) & ~Q(reason=""))
-    notes = session.uploads.filter(is_noted).select_related("image")
+    notes = session.uploads.filter(is_noted).select_related("image", "like")
     images = Image.objects.filter(pk__in=session.uploads.exclude(image=None).values("image"))
     shown = Paginator(images, IMAGES_SHOWN).get_page(page)
     counts = sessions.counts(session)
-    seen = repr((counts, [(image.pk, image.state) for image in shown]))
+    noted = list(notes.order_by("state", "pk")[:NOTES_SHOWN])
+    said = [(upload.pk, upload.reason) for upload in noted]
+    seen = repr((counts, said, [(image.pk, image.state) for image in shown]))
     return {
         "session": session,
         "counts": counts,
-        "notes": notes.order_by("state", "pk")[:NOTES_SHOWN],
+        "notes": noted,
         "notes_shown": NOTES_SHOWN,
         "page": shown,
         "seen": hashlib.sha256(seen.encode()).hexdigest()[:16],

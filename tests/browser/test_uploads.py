@@ -162,6 +162,63 @@ def test_a_pause_stops_and_cancelling_forgets(logged_in: Page, tmp_path):
     expect(page.locator("#progress")).not_to_contain_text("not been sent")
 
 
+def test_a_server_that_never_goes_on_is_given_up(logged_in: Page, tmp_path):
+    page = logged_in
+    file = tmp_path / "a.png"
+    file.write_bytes(picture(1))
+
+    def answer(route) -> None:
+        headers = {"Location": "/api/v1/uploads/x", "Upload-Offset": "0"}
+        route.fulfill(status=201, headers=headers)
+
+    page.route(re.compile("/api/v1/uploads(/x)?$"), answer)
+    page.goto("/upload")
+    page.evaluate("PAUSES.fill(1)")
+    page.locator("#images").set_input_files(file)
+    upload(page)
+    expect(rows(page)).to_contain_text("The server took nothing")
+    expect(page.locator("#sending-title")).to_have_text("Sent, but not all")
+
+
+def test_a_file_that_failed_here_is_still_told_as_not_sent(logged_in: Page, tmp_path):
+    page = logged_in
+    file = tmp_path / "a.png"
+    file.write_bytes(picture(1))
+    page.goto("/upload")
+    page.locator("#images").set_input_files(file)
+    file.unlink()
+    upload(page)
+    expect(page.locator("#sending-title")).to_have_text("Sent, but not all")
+    expect(page.locator("#progress")).to_contain_text("1 file has not been sent")
+    page.wait_for_timeout(3000)  # the last announcement comes when all is still
+    assert UploadSession.objects.get().expected == 1
+
+
+def test_go_on_is_heard_while_a_file_s_sha256_is_computed(logged_in: Page, tmp_path):
+    page = logged_in
+    file = tmp_path / "a.png"
+    file.write_bytes(picture(1) + b"\0" * 2**20)
+    page.goto("/upload")
+    page.evaluate(
+        """() => {
+            const read = File.prototype.arrayBuffer;
+            File.prototype.arrayBuffer = async function () {
+                await new Promise((resolve) => { window.goOnReading = resolve; });
+                return read.call(this);
+            };
+        }"""
+    )
+    page.locator("#images").set_input_files(file)
+    upload(page)
+    wait_until(lambda: page.evaluate("Boolean(window.goOnReading)"))
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Go on").click()
+    page.evaluate("() => { const read = window.goOnReading; window.goOnReading = null; read(); }")
+    wait_until(lambda: page.evaluate("Boolean(window.goOnReading)"))
+    page.evaluate("window.goOnReading()")
+    expect(page.locator("#sending-title")).to_have_text("All sent")
+
+
 def test_thousands_of_files_do_not_grow_the_page(logged_in: Page, tmp_path):
     """500 here; 5,000 were measured once: docs/uploads.md."""
     page = logged_in

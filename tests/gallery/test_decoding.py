@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -182,6 +183,29 @@ def test_processes_that_cannot_start_are_no_image_s_fault(monkeypatch, tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(DecodersUnavailable):
         decoders.study(io.BytesIO(make_images.sound()))
+
+
+@pytest.mark.parametrize("name", ["socket.socketpair", "subprocess.Popen"])
+def test_a_machine_short_of_processes_or_files_is_no_image_s_fault(monkeypatch, name):
+    def refuse(*args, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(f"gallery.decoding.processes.{name}", refuse)
+    with pytest.raises(DecodersUnavailable, match="Too many open files"):
+        decoders.study(io.BytesIO(make_images.sound()))
+
+
+def test_who_waits_for_an_answer_does_not_wait_for_ever(fatal_images, settings, monkeypatch):
+    settings.DECODE_PROCESSES, settings.DECODE_SECONDS = 1, 3
+    monkeypatch.setattr(decoders, "_PATIENCE_SECONDS", 0.2)
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(decoders.study, marked("hang"))
+        wait_until(lambda: decode_processes())
+        with pytest.raises(DecodersUnavailable, match="Try again soon"):
+            decoders.open_new(io.BytesIO(make_images.sound()), edge=64)
+        with pytest.raises(DecoderDied):
+            busy.result()
+    assert decoders.open_new(io.BytesIO(make_images.sound()), edge=64)
 
 
 def test_a_decode_process_knows_no_secrets():

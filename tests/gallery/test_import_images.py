@@ -11,6 +11,7 @@ from django.core.management import CommandError, call_command
 
 from gallery.importers import registry
 from gallery.importers.folder import Folder
+from gallery.imports import ledger
 from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState, State
 from tests.gallery import commands
 from tests.images import make_images
@@ -177,6 +178,33 @@ def test_a_failed_file_is_put_right_and_retried(admin, folder):
     (folder / "broken.jpg").write_bytes(make_images.sound(width=77))
     assert "4 new, 0 already there, 0 failed." in imports("retry", ImportRun.objects.get().pk)
     assert Image.objects.count() == 4
+
+
+def test_what_fails_again_is_told_by_the_status(admin, folder):
+    (folder / "broken.jpg").write_bytes(b"no image")
+    refused("folder", folder)
+    with pytest.raises(CommandError, match="1 failed") as caught:
+        imports("retry", ImportRun.objects.get().pk)
+    assert caught.value.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [(ledger.pause, "It was paused from elsewhere"), (ledger.undo, "It was undone from elsewhere")],
+)
+def test_what_a_page_did_to_an_import_is_told_by_the_status(
+    admin, folder, monkeypatch, change, sentence
+):
+    real = Folder.open
+
+    def open_(self, key):
+        change(ImportRun.objects.get())
+        return real(self, key)
+
+    monkeypatch.setattr(Folder, "open", open_)
+    _, _, error = refused("folder", folder)
+    assert sentence in str(error)
+    assert error.returncode == 1
 
 
 def test_an_import_is_undone_with_its_files(admin, folder, settings):

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
-from gallery import ingest
+from gallery import ingest, texts
 from gallery.descriptions import Description
-from gallery.errors import StorageUnavailable
+from gallery.duplicates import verdicts
+from gallery.errors import ImageRefused, StorageUnavailable
 from gallery.importers import Item, ItemUnreadable, Skipped, Source, SourceUnreadable, registry
 from gallery.importers.folder import Folder
 from gallery.imports import engine, leases, ledger, listing, patience, sent, tasks
 from gallery.imports.errors import DatabaseAway, ImportBusy, ImportInvalid, ImportRefused, LeaseLost
 from gallery.ingest import NewImage, add_image
-from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState
+from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState, Verdict
 from gallery.removal import delete_images
 from tests.gallery import commands
 from tests.images import make_images
@@ -43,6 +48,7 @@ class Made(Source):
     version: str = "1"
     breaks_at: int = -1  # listing ends there
     caption: str = ""
+    tags: tuple[str, ...] = ()
 
     # Not options, which the ledger could not hold.
     odd_names: ClassVar[tuple[str, ...]] = ()
@@ -67,7 +73,7 @@ class Made(Source):
             if key.startswith("skip"):
                 yield Skipped(key=key, reason="It is not wanted.")
                 continue
-            about = Description(caption=self.odd_caption or self.caption)
+            about = Description(caption=self.odd_caption or self.caption, tags=self.tags)
             yield Item(key=key, name=f"{key}.png", version=self.version, about=about)
 
     def open(self, key: str):
@@ -148,6 +154,15 @@ def test_what_is_said_of_all_and_of_one_comes_together():
     image = run.items.get().image
     assert (image.caption, image.tags.get().name) == ("A door", "house")
     assert run.items.get().about == {}
+
+
+def test_tags_of_all_come_first_and_what_is_too_much_is_kept_beside_them():
+    own = tuple(f"t{number:02}" for number in range(50))
+    run = brought_in(Made(count=1, tags=own), defaults=Description(tags=("house", "t49")))
+    image = run.items.get().image
+    names = set(image.tags.values_list("name", flat=True))
+    assert (len(names), names & {"house", "t49", "t48"}) == (50, {"house", "t49"})
+    assert image.metadata["more_tags"] == ["t48"]
 
 
 def test_an_empty_source_is_done():
@@ -343,6 +358,70 @@ def test_only_what_failed_is_retried():
     assert run.state == RunState.DONE
 
 
+def test_a_paused_run_is_not_begun_by_a_retry():
+    run = start(Made(count=2))
+    ledger.pause(run)
+    run.items.create(key="x", state=ItemState.FAILED)
+    with pytest.raises(ImportRefused, match="This import is paused: it cannot be retried"):
+        ledger.retry_failed(run)
+    assert states(run) == {"failed": 1}
+
+
+def test_what_came_to_the_source_since_a_crash_is_seen():
+    run = start(Made(count=2))
+    leases.take(run).keep(is_listed=True)  # and dies
+    ImportRun.objects.update(lease_until=timezone.now())
+    run.refresh_from_db()
+    ledger.resume(run)
+    engine.work(run)
+    assert states(run) == {"new": 2}
+
+
+def test_the_letters_that_spell_nul_are_no_nul():
+    said = "a \\u0000 b"
+    run = brought_in(Made(count=1, caption=said))
+    assert run.items.get().image.caption == said
+    assert texts.metadata({"said": said}) == {"said": said}
+    with pytest.raises(ImageRefused, match="NUL"):
+        texts.metadata({"said": "a \\\0 b"})
+
+
+def test_too_many_open_files_stop_the_run_and_fail_no_item(monkeypatch):
+    def full(self, item, file):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(engine.Storer, "_store", full)
+    run = brought_in(Made(count=2))
+    assert (run.state, states(run)) == (RunState.BROKEN, {"waiting": 2})
+    assert "Too many open files" in run.failure
+
+
+def test_rows_that_another_process_took_keep_the_tally_right():
+    lease = leases.take(start(Made()))
+    lease.tally.update({"held": -1})  # taken between a count and the news of it
+    work = engine._Work.__new__(engine._Work)
+    work._lease = lease
+    work._reader = SimpleNamespace(take=lambda **_: [Item(key="0", name="0.png")])
+    work._ahead = work._opening = work._storing = ()
+    work._list()
+    assert (lease.tally["waiting"], lease.tally["held"]) == (1, -1)
+
+
+def test_threads_end_when_one_of_them_cannot_be_started(monkeypatch):
+    real, calls = ThreadPoolExecutor.submit, []
+
+    def submit(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("no more")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    with pytest.raises(RuntimeError, match="no more"), engine._threads(2):
+        pass
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("import")]
+
+
 def test_a_retry_that_comes_as_the_run_ends_is_not_lost():
     Made.refuses["0"] = ItemUnreadable("Not now.")
     run = start(Made(count=1))
@@ -405,6 +484,22 @@ def test_undoing_removes_what_the_run_brought_and_nothing_else():
     assert len(files()) == 2 * 3
 
 
+def test_undoing_leaves_an_image_that_took_the_place_of_others():
+    run = brought_in(Made(count=2))
+    kept = Image.objects.earliest("pk")
+    verdicts.remember(
+        kept.owner_id,
+        [(kept.sha256, "f" * 64)],
+        Verdict.REPLACED,
+        kept=kept.sha256,
+        by=None,
+    )
+    ledger.undo(run)
+    engine.work(run)
+    assert run.state == RunState.UNDONE
+    assert Image.objects.get() == kept
+
+
 def test_undoing_is_broken_off_and_gone_on_with(monkeypatch):
     monkeypatch.setattr("gallery.imports.undoing.BATCH", 3)
     run = brought_in(Made(count=10))
@@ -439,6 +534,50 @@ def test_what_is_being_undone_takes_no_image_any_more():
     engine.work(run)
     assert storer.open_and_store(item).state is None
     assert (Image.objects.count(), files()) == (0, [])
+
+
+def test_an_undo_that_somebody_pressed_is_not_overwritten():
+    run = start(Made(count=1))
+    lease = leases.take(run)
+    ledger.undo(run)
+    assert not lease.end(RunState.BROKEN, failure="The cable is out.")
+    assert not lease.end(RunState.DONE)
+    run.refresh_from_db()
+    assert run.state == RunState.UNDOING
+    assert lease.end(RunState.UNDONE)
+
+
+def test_what_is_being_undone_is_not_found_to_be_there_already():
+    earlier = brought_in(Made(count=3))
+    ledger.undo(earlier)
+    run = start(Made(count=3))
+    with pytest.raises(ImportBusy, match="is being undone first"):
+        engine.work(run)
+    other = ledger.start(Made(count=1), make_user("ben"))
+    engine.work(other)
+    engine.work(earlier)
+    engine.work(run)
+    assert states(run) == {"new": 3}
+    assert Image.objects.count() == 4
+
+
+def test_an_import_gives_way_to_the_undoing_of_another_which_waits_for_it(monkeypatch):
+    monkeypatch.setattr(leases, "TICK_SECONDS", 0.05)
+    earlier = brought_in(Made(count=2))
+    run = start(Made(count=200, version="2"))
+
+    def tell(news):
+        if news.progress.done and earlier.state == RunState.DONE:
+            ledger.undo(earlier)
+            with pytest.raises(ImportBusy):
+                engine.work(earlier)
+
+    engine.work(run, tell=tell)
+    assert run.state == RunState.RUNNING
+    assert states(run)["waiting"]
+    engine.work(earlier)
+    engine.work(run)
+    assert (earlier.state, run.state) == (RunState.UNDONE, RunState.DONE)
 
 
 # Two at once
@@ -503,8 +642,12 @@ def test_two_processes_at_one_run_bring_each_image_once(monkeypatch):
     first = threading.Thread(target=work)
     first.start()
     wait_until(lambda: Image.objects.count() > 3)
-    ImportRun.objects.update(lease_until=None)
-    engine.work(ImportRun.objects.get(pk=run.pk))
+    is_taken = False
+    while not is_taken:  # the first one may have given a sign of life in between
+        ImportRun.objects.update(lease_until=None)
+        with suppress(ImportBusy):
+            engine.work(ImportRun.objects.get(pk=run.pk))
+            is_taken = True
     first.join()
     assert [type(error).__name__ for error in errors] == ["LeaseLost"]
     assert Image.objects.count() == 60
@@ -537,6 +680,47 @@ def test_an_item_that_kills_its_process_is_failed_and_the_others_come_in():
     engine.work(run)
     assert states(run) == {"new": 2, "failed": 1}
     assert "died 3 times with this file open" in run.items.get(key="1").reason
+
+
+def test_a_source_that_kills_its_process_stops_the_run(settings):
+    run = start(Made(count=2))
+    for _ in range(settings.JOB_MAX_ATTEMPTS):
+        leases.take(run)  # and dies
+        ImportRun.objects.update(lease_until=timezone.now())
+    engine.work(run)
+    assert run.state == RunState.BROKEN
+    assert "died 3 times while its source was being read" in run.failure
+    ledger.resume(run)
+    engine.work(run)
+    assert (run.state, states(run)) == (RunState.DONE, {"new": 2})
+
+
+def test_deaths_with_progress_between_them_stop_no_run(settings):
+    run = start(Made(count=2))
+    reader = listing.Reader(Made(count=2))
+    for number in range(2 * settings.JOB_MAX_ATTEMPTS):
+        lease = leases.take(run)
+        if number % 2:
+            listing.write(run, [Item(key=f"more {number}", name="more.png")])
+            lease.recount()
+            lease.keep()
+        ImportRun.objects.update(lease_until=timezone.now())
+    reader.stop()
+    engine.work(run)
+    assert run.state == RunState.DONE
+
+
+def test_a_source_that_raises_what_nobody_expects_stops_the_run(monkeypatch, caplog):
+    def items(self):
+        yield Item(key="0", name="0.png")
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(Made, "items", items)
+    run = brought_in(Made())
+    assert run.state == RunState.BROKEN
+    assert run.failure == "The source cannot be read: ZeroDivisionError: by nothing."
+    assert states(run) == {"new": 1}
+    assert "Traceback" in caplog.text
 
 
 def test_items_that_were_open_at_a_death_come_one_by_one():
@@ -602,8 +786,8 @@ def test_a_connection_that_is_lost_after_the_commit_costs_no_file(monkeypatch):
     monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
     real, lost = ingest._store_rows, []
 
-    def store_rows(image, new, note):
-        real(image, new, note)
+    def store_rows(image, new, note, undo):
+        real(image, new, note, undo)
         if not lost:
             lost.append(image)
             raise OperationalError("the connection was lost")
@@ -755,6 +939,20 @@ def test_sent_sources_are_removed_when_nobody_needs_them(settings):
     os.utime(kept[3].path.parent, (long_ago, long_ago))
     assert sent.remove_old() == 2
     assert [one.path.exists() for one in kept] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("state", [RunState.PAUSED, RunState.BROKEN])
+def test_what_was_sent_for_a_run_that_stands_still_is_removed_and_that_is_told(state):
+    kept = sent.keep(io.BytesIO(b"http://a.example/1.png"), "list.txt")
+    run = start(Made(count=1))
+    old = timezone.now() - timezone.timedelta(days=8)
+    ImportRun.objects.update(upload=kept.folder, state=state, lease_until=old)
+    assert sent.remove_old() == 1
+    run.refresh_from_db()
+    ledger.resume(run)
+    engine.work(run)
+    assert run.state == RunState.BROKEN
+    assert run.failure == "What was sent is kept for 7 days and is gone: send it again."
 
 
 def test_a_sent_source_that_is_too_large_leaves_nothing_behind(settings):

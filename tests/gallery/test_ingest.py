@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from PIL.ExifTags import GPS, IFD, Base
 
 from embeddings.models import Space
+from gallery import tasks
 from gallery.errors import ImageRefused, StorageUnavailable
 from gallery.ingest import NewImage, add_image
 from gallery.models import Album, Image, ImageEmbeddingJob, State, Tag
@@ -119,7 +120,7 @@ def test_a_worker_is_woken_after_the_commit(db, django_capture_on_commit_callbac
     with django_capture_on_commit_callbacks() as callbacks:
         add_image(new())
         add_image(new())
-    assert [callback.__name__ for callback in callbacks] == ["wake"]
+    assert [callback.__name__ for callback in callbacks] == ["pop_all", "wake"]
 
 
 def test_what_the_sender_says_of_the_time_goes_before_exif(db):
@@ -217,10 +218,48 @@ def test_no_files_stay_behind_when_the_disk_fails(transactional_db, settings):
     # The folder of the thumbnails cannot be made: a file has its name.
     Path(settings.MEDIA_ROOT).mkdir(parents=True)
     (Path(settings.MEDIA_ROOT) / "thumbnails").write_text("in the way")
-    with pytest.raises(StorageUnavailable, match="thumbnails"):
+    with pytest.raises(StorageUnavailable, match="cannot be stored") as raised:
         add_image(new())
+    assert str(settings.MEDIA_ROOT) not in str(raised.value)
     assert stored_files(settings.MEDIA_ROOT) == ["thumbnails"]
     assert not Image.objects.exists()
+
+
+def test_a_worker_that_cannot_be_woken_takes_no_files_away(
+    transactional_db, settings, monkeypatch, caplog
+):
+    def wake():
+        raise RuntimeError("nobody expects this")
+
+    monkeypatch.setattr(tasks, "wake", wake)
+    assert add_image(new()).is_new
+    assert len(stored_files(settings.MEDIA_ROOT)) == 3
+    assert "nobody expects this" in caplog.text
+
+
+def test_who_stops_the_process_after_the_commit_takes_no_files_away(
+    transactional_db, settings, monkeypatch
+):
+    def wake():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "wake", wake)
+    with pytest.raises(KeyboardInterrupt):
+        add_image(new())
+    assert Image.objects.exists()
+    assert len(stored_files(settings.MEDIA_ROOT)) == 3
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_files_stay_where_a_stop_may_have_come_in_the_middle_of_the_commit(
+    transactional_db, settings, stop
+):
+    def note(_):
+        raise stop
+
+    with pytest.raises(stop):
+        add_image(new(), note=note)
+    assert len(stored_files(settings.MEDIA_ROOT)) == 3
 
 
 def in_threads(calls):

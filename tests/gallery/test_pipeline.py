@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import threading
 import time
@@ -17,6 +18,8 @@ from embeddings.encoders import registry
 from embeddings.errors import EncoderUnavailable
 from gallery import spaces, tasks
 from gallery.changes import change_record
+from gallery.decoding import decoders
+from gallery.decoding.processes import DecodersUnavailable
 from gallery.ingest import NewImage, add_image
 from gallery.models import (
     CaptionEmbedding,
@@ -258,8 +261,46 @@ def test_a_corrupt_file_is_parked_with_its_reason_and_harms_no_neighbour():
     broken, lost = Image.objects.get(pk=images[1].pk), Image.objects.get(pk=images[2].pk)
     assert (broken.state, lost.state) == (State.FAILED, State.WAITING)
     assert "not an image" in broken.failure
-    assert "cannot be read" in ImageEmbeddingJob.objects.get(image=lost).last_error
+    job = ImageEmbeddingJob.objects.get(image=lost)
+    assert job.attempts == 1
+    assert "cannot be read: No such file" in job.last_error
     assert embedded_once()
+
+
+def test_a_storage_that_is_away_costs_no_image_its_tries(monkeypatch, settings):
+    image = add(1)
+    storage = Image._meta.get_field("file").storage
+
+    def is_away(name, mode="rb"):
+        raise OSError(errno.EIO, "the bucket cannot be reached to give a file")
+
+    for _ in range(settings.JOB_MAX_ATTEMPTS + 1):
+        with monkeypatch.context() as away:
+            away.setattr(storage, "open", is_away)
+            assert embed_waiting() == 0
+        job = ImageEmbeddingJob.objects.get(image=image)
+        assert (job.attempts, job.failed_at) == (0, None)
+        assert "cannot be reached" in job.last_error
+        assert not IMAGES.queue.is_due(job.space)  # it waits
+        ImageEmbeddingJob.objects.update(not_before=None)
+    image.refresh_from_db()
+    assert image.state == State.WAITING
+    assert embed_waiting() == 1
+    assert embedded_once()
+
+
+def test_decoders_that_cannot_start_cost_no_image_its_tries(monkeypatch):
+    add(1)
+
+    def cannot_start(*args, **options):
+        raise DecodersUnavailable("A process that decodes images ended as it began.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(decoders, "open_stored", cannot_start)
+        assert embed_waiting() == 0
+    assert ImageEmbeddingJob.objects.get().attempts == 0
+    ImageEmbeddingJob.objects.update(not_before=None)
+    assert embed_waiting() == 1
 
 
 def test_an_image_that_kills_every_worker_is_parked(settings):

@@ -16,6 +16,8 @@ from django.urls import reverse
 from embeddings.models import Space
 from embeddings.vectors import normalise
 from gallery import pipeline, spaces
+from gallery.decoding import decoders
+from gallery.decoding.processes import DecodersUnavailable
 from gallery.models import Image, ImageEmbedding
 from gallery.search import text_vector
 from gallery.templatetags.figures import RATIOS
@@ -181,6 +183,16 @@ def test_a_file_that_is_no_image_is_refused_with_a_sentence(client, images, cont
     answer = client.post("/", {"image": SimpleUploadedFile("a.png", content)}, headers=HTMX)
     assert answer.status_code == 400
     assert "The file is" in answer.text
+
+
+def test_decoders_that_are_away_are_told_as_a_search_that_is(client, images, monkeypatch):
+    def away(*args, **options):
+        raise DecodersUnavailable("Too many images are being looked at. Try again soon.")
+
+    monkeypatch.setattr(decoders, "open_new", away)
+    answer = client.post("/", {"image": SimpleUploadedFile("a.png", picture())}, headers=HTMX)
+    assert answer.status_code == 503
+    assert "Try again soon." in answer.text
 
 
 def test_a_form_from_elsewhere_is_refused(images):

@@ -14,6 +14,7 @@ from gallery.models import Image, State, Upload, UploadSession, UploadState, Vis
 from gallery.uploads import receiving, sessions
 from gallery.uploads.descriptions import NewUpload
 from gallery.views.upload import IMAGES_SHOWN
+from tests.gallery.duplicates import pictures
 from tests.gallery.uploads import png, stored
 from tests.rows import make_images, make_user
 
@@ -193,6 +194,13 @@ def test_many_images_come_in_pages(ann):
     assert "&amp;page=2" in second
     for hostile in ("0", "-1", "x", "9" * 500):
         assert ann.get(address, {"page": hostile}).status_code == 200
+
+
+def test_what_a_new_image_is_like_is_linked(ann):
+    held = pictures.stored(pictures.encoded(pictures.scene(1), "PNG"))
+    again = SimpleUploadedFile("again.bmp", pictures.encoded(pictures.scene(1), "BMP"))
+    page = sent(ann, again).content.decode()
+    assert f'<a href="{held.get_absolute_url()}">You have an image of the same pixels' in page
 
 
 def test_a_deleted_image_is_said_to_be_gone(ann):

@@ -388,6 +388,62 @@ def test_a_lost_file_is_never_completed_with_a_hole(ann, settings):
     assert answer.status_code == 410
     assert "Send it again" in answer.json()["detail"]
     assert not Image.objects.exists()
+    assert offset_of(ann, address) == 0
+    assert patch(ann, address, 0, CONTENT).status_code == 204
+    assert Image.objects.exists()
+
+
+def test_more_tags_than_an_image_may_have_are_kept_as_metadata(ann):
+    about = {"tags": [f"tag {n}" for n in range(45)]}
+    session = ann.post(SESSIONS, about, content_type="application/json").json()
+    tags = ",".join(f"own {n}" for n in range(6))
+    begin(ann, part=CONTENT, filename="a.png", tags=tags, session=session["id"])
+    image = Image.objects.get()
+    assert image.tags.count() == 50
+    assert image.metadata["more_tags"] == ["own 5"]
+
+
+def test_the_metadata_are_given_back_as_they_came(ann):
+    address = begin(ann, part=CONTENT[:100], filename="a b.png", caption="Ü")["Location"]
+    given = ann.head(address, headers=TUS)["Upload-Metadata"]
+    assert given == metadata(filename="a b.png", caption="Ü")
+    without = ann.post(UPLOADS, content_type=PART, headers=TUS | {"Upload-Length": "9"})
+    assert "Upload-Metadata" not in ann.head(without["Location"], headers=TUS)
+
+
+def test_no_upload_is_begun_on_a_disk_that_is_nearly_full(ann, monkeypatch):
+    monkeypatch.setattr(receiving, "FREE_BYTES", 2**62)
+    answer = begin(ann, part=CONTENT, filename="a.png")
+    assert answer.status_code == 503
+    assert "nearly full" in answer.json()["detail"]
+    assert not Upload.objects.exists()
+
+
+def test_a_note_that_fails_does_not_undo_the_image(ann, monkeypatch):
+    def fail(added):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(finishing.likeness, "note_of", fail)
+    with pytest.raises(ZeroDivisionError):
+        begin(ann, part=CONTENT, filename="a.png")
+    assert Upload.objects.get().image == Image.objects.get()
+
+
+def test_a_file_is_known_by_its_path_only_in_its_session(ann):
+    first, second = (
+        ann.post(SESSIONS, {}, content_type="application/json").json()["id"] for _ in range(2)
+    )
+    said = {"relativePath": "a.png", "lastModified": "17", "session": first}
+    begin(ann, part=CONTENT, **said)
+    file = {"path": "a.png", "bytes": len(CONTENT), "modified": "17"}
+
+    def known_in(session):
+        asked = {"files": [file], "session": session}
+        return ann.post(f"{UPLOADS}/known", asked, content_type="application/json").json()
+
+    assert known_in(first)[0]["state"] == "new"
+    assert known_in(second) == [None]
+    assert known(ann, file).json() == [None]
 
 
 def test_a_second_sender_of_the_same_part_is_turned_away(ann):

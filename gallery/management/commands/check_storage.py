@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from gallery.errors import StorageUnavailable
-from gallery.storage.checking import Check, Finding
+from gallery.storage.checking import Check, Finding, OrphansTooMany
 from gallery.storage.listings import count_named_files
 from gallery.storage.opening import prove
 
@@ -31,6 +31,11 @@ class Command(BaseCommand):
             help="delete orphaned files older than an hour, make missing thumbnails anew",
         )
         parser.add_argument(
+            "--all",
+            action="store_true",
+            help="with --repair: delete orphaned files even when they are more than a tenth",
+        )
+        parser.add_argument(
             "--hash", action="store_true", help="read every original and compare its hash"
         )
         parser.add_argument("--threads", type=int, default=8, help="of --hash; default: 8")
@@ -46,6 +51,7 @@ class Command(BaseCommand):
             repairs=options["repair"],
             hashes=options["hash"],
             threads=options["threads"],
+            deletes_many=options["all"],
         )
         tally: Counter[str] = Counter()
         try:
@@ -56,7 +62,7 @@ class Command(BaseCommand):
                 self.stdout.write(
                     json.dumps(finding.to_json()) if options["json"] else _line(finding)
                 )
-        except StorageUnavailable as error:
+        except (StorageUnavailable, OrphansTooMany) as error:
             raise CommandError(str(error), returncode=2) from error
         self._sum_up(tally, as_json=options["json"])
 

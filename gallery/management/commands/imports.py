@@ -59,6 +59,8 @@ class Command(ImportCommand):
             raise CommandError(str(error)) from error
         if options["doing"] in ("resume", "retry", "undo") and not is_left:
             self.work_on(run)
+            if options["doing"] != "undo":
+                self.finish(run, waits=False)
         else:
             self._show(run, is_json=options["json"])
 

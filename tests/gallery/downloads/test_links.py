@@ -18,6 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from gallery import link_checks
+from gallery.downloads.errors import HostLeftAlone
 from gallery.models import Image, LinkState, SourceLink
 from gallery.query.filters import apply
 from gallery.query.language import parse
@@ -109,6 +110,35 @@ def test_what_was_looked_at_lately_is_not_looked_at_again(web):
     run()
     assert web.paths == ["/200/new"]
     assert states() == ["ok", "ok"]
+
+
+@pytest.mark.django_db
+def test_what_was_not_reached_is_looked_at_again_after_a_day(web):
+    images_at(f"{web.url}/200")
+    run()
+    link = SourceLink.objects.all()
+    link.update(state=LinkState.UNREACHABLE, checked_at=timezone.now() - timedelta(hours=23))
+    web.asked.clear()
+    run()
+    assert web.paths == []
+    link.update(checked_at=timezone.now() - timedelta(hours=25))
+    run()
+    assert web.paths == ["/200"]
+    assert states() == ["ok"]
+
+
+@pytest.mark.django_db
+def test_a_host_that_was_left_alone_is_asked_by_the_next_run(web, monkeypatch):
+    images_at(f"{web.url}/200")
+
+    def left_alone(url):
+        raise HostLeftAlone("It is left alone for a while.", may_pass=True)
+
+    with monkeypatch.context() as busy:
+        busy.setattr(link_checks.downloads, "check", left_alone)
+        assert "0 work, 0 are broken, 1 were not reached." in run()
+    assert not SourceLink.objects.exists()
+    assert "1 work, 0 are broken, 0 were not reached." in run()
 
 
 @pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from gallery import duplicates
 from gallery.digests import Digests
-from gallery.duplicates import waiting
+from gallery.duplicates import likeness, waiting
 from gallery.errors import ImageRefused
 from gallery.ingest import NewImage, add_image
 from gallery.models import DuplicateGroup, DuplicateKind, Image
@@ -102,6 +102,21 @@ def test_an_upload_can_refuse_the_same_pixels_and_stores_nothing_of_them(setting
     assert Image.objects.get() == held
     files = [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()]
     assert len(files) == 3
+
+
+def test_a_large_image_is_refused_only_if_every_pixel_is_the_same():
+    large = scene(1).resize((2100, 2080))
+    stored(encoded(large, "PNG"))
+    changed = large.copy()
+    red, green, blue = changed.getpixel((7, 7))
+    changed.putpixel((7, 7), (red ^ 1, green, blue))
+    new = NewImage(file=io.BytesIO(encoded(changed, "PNG")), owner=make_user())
+    added = add_image(new, note=duplicates.refuse)
+    assert added.is_new
+    assert likeness.note_of(added).text.startswith("It looks much like")
+    same = NewImage(file=io.BytesIO(encoded(large, "TIFF")), owner=make_user())
+    with pytest.raises(ImageRefused, match="same pixels"):
+        add_image(same, note=duplicates.refuse)
 
 
 def test_what_is_near_is_told_and_not_refused():

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from gallery.duplicates import decisions, finding, forgetting, waiting
+from gallery.duplicates import decisions, finding, forgetting, grouping, waiting
 from gallery.duplicates.decisions import Choice
 from gallery.errors import DuplicatesChanged
 from gallery.ingest import NewImage, add_image
@@ -103,9 +103,10 @@ def test_a_version_of_a_version_becomes_one_of_the_main_image(three):
 
 def test_an_unlinked_version_is_an_image_of_its_own_and_not_asked_about(three):
     decisions.link(choice(three), make_user())
-    decisions.unlink(Image.objects.get(pk=three[1].pk))
+    decisions.unlink(Image.objects.get(pk=three[1].pk), by=make_user().pk)
+    assert DuplicateVerdict.objects.get(verdict=Verdict.KEPT).decided_by == make_user()
     assert set(Image.objects.shown_to(make_user())) == {three[0], three[1]}
-    decisions.unlink(Image.objects.get(pk=three[2].pk))
+    decisions.unlink(Image.objects.get(pk=three[2].pk), by=None)
     assert Image.objects.filter(version_of__isnull=False).count() == 0
 
 
@@ -178,6 +179,53 @@ def test_a_group_that_is_not_as_it_was_seen_is_left_alone(three):
     assert Image.objects.count() == 3
 
 
+def test_an_image_without_its_file_replaces_nothing(three):
+    three[0].file.storage.delete(three[0].file.name)
+    with pytest.raises(DuplicatesChanged, match="not in the storage"):
+        decisions.replace(choice(three), make_user())
+    assert Image.objects.count() == 3
+    assert not DuplicateVerdict.objects.exists()
+
+
+@pytest.mark.parametrize("state", ["waiting", "failed"])
+@pytest.mark.parametrize("decision", [decisions.link, decisions.replace])
+def test_an_image_that_is_not_ready_stands_for_no_others(three, decision, state):
+    Image.objects.filter(pk=three[0].pk).update(state=state)
+    with pytest.raises(DuplicatesChanged, match="not ready to be found"):
+        decision(choice(three), make_user())
+    assert Image.objects.filter(version_of=None).count() == 3
+
+
+def test_replacing_by_a_public_image_does_not_publish_what_is_said_of_a_private_one(three):
+    Image.objects.filter(pk=three[0].pk).update(visibility="public")
+    with pytest.raises(DuplicatesChanged, match="published"):
+        decisions.replace(choice(three), make_user())
+    assert Image.objects.count() == 3
+    Image.objects.update(visibility="public")
+    assert decisions.replace(choice(three), make_user()) == 2
+
+
+def test_a_public_image_is_not_hidden_behind_a_private_one(three):
+    Image.objects.filter(pk=three[1].pk).update(visibility="public")
+    with pytest.raises(DuplicatesChanged, match="found by nobody else"):
+        decisions.link(choice(three), make_user())
+    assert Image.objects.filter(version_of=None).count() == 3
+    assert decisions.link(choice([three[1], three[0], three[2]]), make_user()) == 2
+
+
+def test_a_linked_image_that_was_deleted_and_comes_again_is_asked_about_again(three):
+    content = Path(three[1].file.path).read_bytes()
+    decisions.link(choice(three), make_user())
+    Image.objects.filter(pk=three[1].pk).delete()
+    back = stored(content)
+    waiting.compare_waiting()
+    group = DuplicateGroup.objects.get()
+    assert set(group.members.values_list("image", flat=True)) == {three[0].pk, back.pk}
+    decisions.link(choice([three[0], back]), make_user())
+    assert set(three[0].versions.all()) == {back, three[2]}
+    assert again() == 0
+
+
 def test_nobody_decides_about_another_owners_images_but_a_superuser(three):
     with pytest.raises(DuplicatesChanged):
         decisions.replace(choice(three), make_user("bob"))
@@ -193,6 +241,28 @@ def test_a_forgotten_verdict_lets_the_two_be_compared_again(three):
     assert forgetting.forget(make_user(), verdict.pk)
     assert waiting.compare_waiting() == 2
     assert DuplicateGroup.objects.get().members.count() == 2
+
+
+def test_a_version_that_was_passed_on_is_its_own_again_when_its_link_is_forgotten(three):
+    decisions.link(choice(three, others=[three[2]]), make_user())
+    decisions.link(choice([three[1], three[0]]), make_user())
+    assert set(three[1].versions.all()) == {three[0], three[2]}
+    verdict = DuplicateVerdict.objects.get(
+        first_sha256=min(three[1].sha256, three[2].sha256),
+        second_sha256=max(three[1].sha256, three[2].sha256),
+    )
+    assert (verdict.verdict, verdict.kept_sha256) == (Verdict.LINKED, three[1].sha256)
+    assert DuplicateVerdict.objects.count() == 2
+    assert forgetting.forget(make_user(), verdict.pk)
+    assert set(three[1].versions.all()) == {three[0]}
+
+
+def test_who_forgets_waits_for_who_decides(three, monkeypatch):
+    decisions.keep(choice(three), make_user())
+    locked = []
+    monkeypatch.setattr(grouping, "lock", locked.append)
+    forgetting.forget(make_user(), DuplicateVerdict.objects.latest("pk").pk)
+    assert locked == [make_user().pk]
 
 
 def test_of_two_who_press_at_once_one_wins_and_the_other_is_told(transactional_db):

@@ -106,6 +106,51 @@ def test_large_images_are_the_same_only_if_every_pixel_is(space):
     }
 
 
+@pytest.fixture
+def decoded(monkeypatch):
+    """The ids of the images that were decoded wholly, in turn."""
+    ids, whole = [], finding._all_pixels_sha256
+    monkeypatch.setattr(finding, "_all_pixels_sha256", lambda id_: ids.append(id_) or whole(id_))
+    return ids
+
+
+def put_large(space) -> list[int]:
+    large = scene(1).resize((1100, 1080))
+    return [put(space, encoded(large, kind), 1).pk for kind in ("PNG", "TIFF", "BMP")]
+
+
+def test_each_large_image_is_decoded_once(space, decoded):
+    ids = put_large(space)
+    waiting.compare_waiting()
+    assert sorted(decoded) == ids
+    kinds = DuplicatePair.objects.values_list("kind", flat=True)
+    assert list(kinds) == [DuplicateKind.PIXELS] * 3
+
+
+def test_large_images_are_not_decoded_past_the_time_and_not_forgotten(space, decoded):
+    ids = put_large(space)
+    answers = iter([True, True, True])  # begin, take the batch up, decode one
+    assert waiting.compare_waiting(goes_on=lambda: next(answers, False)) == 0
+    assert len(decoded) == 1
+    assert waiting.is_due()
+    assert waiting.compare_waiting() == 3
+    assert set(decoded) == set(ids)
+    assert {pair.kind for pair in DuplicatePair.objects.all()} == {DuplicateKind.PIXELS}
+
+
+def test_a_lease_is_made_longer_before_each_large_image_is_decoded(space, monkeypatch):
+    put_large(space)
+    leases = []
+
+    def decode(image_id: int) -> str:
+        leases.append(DuplicateCheck.objects.values_list("lease_until", flat=True)[0])
+        return "a"
+
+    monkeypatch.setattr(finding, "_all_pixels_sha256", decode)
+    waiting.compare_waiting()
+    assert leases[0] < leases[1] < leases[2]
+
+
 def test_a_waiting_image_is_compared_when_it_has_its_vector(space):
     put(space, encoded(scene(1), quality=95), 1)
     other = stored(encoded(scene(1), quality=60))

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from gallery.importers import Item, ItemUnreadable, Skipped, SourceUnreadable
 from gallery.importers.archive import Archive, open_archives
 from gallery.models import Image
+from gallery.trees.members import Limits, Member, Register
 from tests.images import make_images
 from tests.rows import make_user
 
@@ -459,3 +460,13 @@ def test_an_archive_is_imported_once_and_known_again(transactional_db, tmp_path,
     with pytest.raises(CommandError, match="1 failed"):
         call_command("import_images", "archive", str(path), "--folders=tags", stdout=out)
     assert "0 new, 2 already there, 1 failed, 1 skipped" in out.getvalue()
+
+
+def test_very_many_members_of_one_name_are_listed_in_no_time():
+    register = Register(Limits(members=10**6, total_bytes=10**9, member_bytes=10**6, ratio=100))
+    member = Member("a.jpg", "", 1, "")
+    began = time.monotonic()
+    keys = [register.add("a.jpg", member) for _ in range(30_000)]
+    assert time.monotonic() - began < 5
+    assert keys[:3] == ["a.jpg", "a.jpg\\#2", "a.jpg\\#3"]
+    assert len(set(keys)) == 30_000

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +17,8 @@ from pyarrow import parquet
 from gallery import texts
 from gallery.importers import Item, ItemUnreadable, SourceUnreadable
 from gallery.importers.tables import Table
+from gallery.tables import values
+from gallery.tables.folders import ImageFolder
 from tests.gallery.importers.listing import items, keys, only, reasons
 
 
@@ -433,3 +437,37 @@ def test_all_rows_of_all_formats_come_once(written, written_parquet):
     assert keys(written("url\r\n" + "\r\n".join(urls))) == urls
     assert keys(written(as_lines)) == urls
     assert keys(written_parquet({"url": urls})) == urls
+
+
+def test_metadata_of_very_many_values_is_cut_in_no_time_and_is_not_refused():
+    cells = {f"{number:05} " + "n" * 90: "x" * 100 for number in range(30_000)}
+    began = time.monotonic()
+    kept = values.metadata(cells)
+    assert time.monotonic() - began < 5
+    assert texts.metadata(kept) == kept
+    assert len(kept["left_out"]) == 101
+    assert re.fullmatch(r"and [0-9,]+ more", kept["left_out"][-1])
+
+
+def test_a_folder_that_became_a_link_meanwhile_leads_out_of_no_folder(tmp_path, monkeypatch):
+    for name in ("in", "out"):
+        (tmp_path / name / "b").mkdir(parents=True)
+        (tmp_path / name / "b" / "c.jpg").write_text(name)
+    folder = ImageFolder(tmp_path / "in")
+    real = folder._file
+
+    def file(key):
+        found = real(key)
+        (tmp_path / "in" / "b").rename(tmp_path / "in" / "before")
+        (tmp_path / "in" / "b").symlink_to(tmp_path / "out" / "b")
+        return found
+
+    monkeypatch.setattr(folder, "_file", file)
+    with pytest.raises(ItemUnreadable, match="outside of the folder"):
+        folder.open("b/c.jpg")
+
+
+def test_a_missing_file_is_told_without_the_place_of_the_folder(tmp_path):
+    with pytest.raises(ItemUnreadable) as caught:
+        ImageFolder(tmp_path).open("a.jpg")
+    assert str(caught.value) == "There is no file a.jpg in the folder of images."

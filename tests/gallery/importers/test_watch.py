@@ -242,3 +242,14 @@ def test_the_command_imports_what_comes_ends_cleanly_and_goes_on(
         process.communicate(timeout=60)
     assert ImportRun.objects.count() == 1
     assert Image.objects.count() == 3
+
+
+def test_a_file_with_the_mark_of_versions_in_its_name_is_opened(root):
+    (root / "a\\@b.jpg").write_bytes(make_images.sound())
+    listing = Listing(Watch(path=str(root), still_seconds=STILL))
+    try:
+        item = listing.next()
+        with listing.source.open(item.key) as file:
+            assert file.read() == make_images.sound()
+    finally:
+        listing.stop()

@@ -59,6 +59,9 @@ def test_an_address_says_all_of_a_bucket():
         ("s3://pictures?timeout=0", "timeout"),
         ("s3://pictures?timeout=nan", "timeout"),
         ("s3://pictures?attempts=many", "attempts"),
+        ("s3://key:hunter2@pict\u2100ures", "not written as an address"),
+        ("s3://[key:hunter2@pictures", "not written as an address"),
+        ("s3://pictures?endpoint=https://hunter2@pict\u2100ures", "not written as an address"),
     ],
 )
 def test_a_wrong_address_is_a_sentence_without_what_was_written(monkeypatch, text, sentence):
@@ -81,7 +84,22 @@ def test_a_wrong_address_stops_the_start():
     assert "STORAGE_URL is wrong: it must name a bucket" in done.stderr
 
 
-@pytest.mark.parametrize("value", ["cdn.example.org", "ftp://cdn.example.org", "https://", "/x"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "cdn.example.org",
+        "ftp://cdn.example.org",
+        "https://",
+        "/x",
+        "https://key:hunter2@cdn.example.org",
+        "https://cdn.example.org/#top",
+        "https://cdn.example.org/a b",
+        "https://cdn.example.org;script-src *",
+        "https://cdn.example.org,example.com",
+        "https://'none'",
+        "https://[cdn",
+    ],
+)
 def test_a_wrong_cdn_stops_the_start(monkeypatch, value):
     monkeypatch.setenv("MEDIA_CDN_URL", value)
     with pytest.raises(ImproperlyConfigured, match=r"^MEDIA_CDN_URL is wrong: it must be"):
@@ -104,6 +122,21 @@ def test_pages_may_load_images_from_where_the_addresses_lead(text):
     address = addresses.parse_bucket(text)
     url = BucketStorage(address=address).url("thumbnails/a.webp")
     assert url.startswith(tuple(f"{origin}/" for origin in address.origins))
+
+
+@pytest.mark.parametrize("name", ["AWS_DEFAULT_REGION", "AWS_REGION"])
+def test_pages_may_load_images_from_the_region_that_the_environment_names(monkeypatch, name):
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv(name, "eu-central-1")
+    address = addresses.parse_bucket("s3://pictures")
+    url = BucketStorage(address=address).url("thumbnails/a.webp")
+    assert url.startswith("https://pictures.s3.eu-central-1.amazonaws.com/")
+    assert url.startswith(tuple(f"{origin}/" for origin in address.origins))
+
+
+def test_no_region_of_the_environment_gets_into_the_policy_that_is_none(monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "x; script-src *")
+    assert addresses.parse_bucket("s3://pictures").origins == ("https://pictures.s3.amazonaws.com",)
 
 
 def test_the_policy_of_the_pages_names_the_bucket_and_the_cdn():

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from django.core.exceptions import SuspiciousOperation
@@ -16,6 +17,7 @@ from gallery.errors import StorageUnavailable
 from gallery.ingest import NewImage, add_image
 from gallery.models import Image
 from gallery.storage import listings
+from gallery.storage.bucket import BucketStorage
 from gallery.storage.clients import BucketUnavailable
 from gallery.storage.listings import stored_files
 from tests.gallery.storage import servers
@@ -53,6 +55,26 @@ def test_a_large_file_is_sent_and_fetched_in_parts(bucket, moto):
         assert kept["ETag"].endswith('-3"')
     with bucket.open(NAME) as file:
         assert hashlib.file_digest(file, "sha256").digest() == hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize("size", [0, 5, 2 * 2**20])
+def test_a_small_file_is_sent_at_once_without_asking_whether_it_may(bucket, size):
+    sent = []
+    bucket.client.meta.events.register(
+        "before-send.s3.*", lambda request, **_: sent.append(request)
+    )
+    file = io.BytesIO(bytes(size))
+    file.seek(size)
+    bucket.save(NAME, File(file))
+    (put,) = [request for request in sent if request.method == "PUT"]
+    assert "Expect" not in put.headers
+    assert put.headers["Content-Disposition"] == b"attachment"
+    assert bucket.size(NAME) == size
+
+
+def test_the_time_to_connect_does_not_bound_the_sending_of_a_file(bucket):
+    patient = BucketStorage(address=replace(bucket.address, timeout=120))
+    assert patient.client.meta.config.connect_timeout == 120
 
 
 def test_many_threads_use_one_storage(bucket):

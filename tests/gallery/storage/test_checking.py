@@ -12,12 +12,15 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from PIL import Image as PillowImage
 
+from gallery.decoding.processes import DecodersUnavailable
 from gallery.storage import checking
 from gallery.storage.checking import Check
 from tests.gallery.storage import servers
 from tests.gallery.uploads import stored
 
 pytestmark = pytest.mark.django_db
+
+UUID = "ab4e6d1c-0000-4000-8000-000000000001"
 
 
 def check(capsys, *options, status=0):
@@ -47,19 +50,21 @@ def test_a_sound_library_has_nothing_to_tell(capsys):
 
 def test_orphans_are_found_when_they_are_older_than_an_hour_and_deleted_on_repair(capsys):
     image = stored()
-    for name in ("images/zz/old.png", "thumbnails/old.webp", "images/young.png"):
+    orphans = [f"images/ab/{UUID}.png", f"thumbnails/ab/{UUID}-256.webp"]
+    young = f"images/ab/{UUID}.jpg"
+    for name in (*orphans, young):
         default_storage.save(name, ContentFile(b"x"))
     default_storage.save("somebody/elses.txt", ContentFile(b"x"))
-    for name in ("images/zz/old.png", "thumbnails/old.webp", "somebody/elses.txt"):
+    for name in (*orphans, "somebody/elses.txt"):
         make_old(name)
     make_old(image.file.name)
     findings, tally = check(capsys, status=1)
-    assert [one["name"] for one in findings] == ["images/zz/old.png", "thumbnails/old.webp"]
-    assert default_storage.exists("images/zz/old.png")
+    assert [one["name"] for one in findings] == orphans
+    assert default_storage.exists(orphans[0])
     findings, tally = check(capsys, "--repair")
     assert (tally["orphaned"], tally["repaired"]) == (2, 2)
-    assert not default_storage.exists("images/zz/old.png")
-    assert default_storage.exists("images/young.png")
+    assert not default_storage.exists(orphans[0])
+    assert default_storage.exists(young)
     assert default_storage.exists("somebody/elses.txt")
     assert default_storage.exists(image.file.name)
     assert check(capsys)[0] == []
@@ -129,14 +134,14 @@ def test_people_are_told_in_lines(capsys):
 def test_a_bucket_is_checked_and_repaired_as_a_folder_is(bucket, use, capsys, monkeypatch):
     use(bucket)
     image = stored()
-    bucket.save("images/ab/orphan.png", ContentFile(b"x"))
+    bucket.save(f"images/ab/{UUID}.png", ContentFile(b"x"))
     bucket.delete(image.thumbnail_small.name)
     assert [one["wrong"] for one in check(capsys, status=1)[0]] == ["missing"]
     monkeypatch.setattr(checking, "ORPHAN_AGE", -checking.ORPHAN_AGE)  # all files are old
     _, tally = check(capsys, "--repair", "--hash")
     assert (tally["orphaned"], tally["missing"], tally["repaired"]) == (1, 1, 2)
     assert bucket.exists(image.thumbnail_small.name)
-    assert not bucket.exists("images/ab/orphan.png")
+    assert not bucket.exists(f"images/ab/{UUID}.png")
 
 
 def test_a_bucket_that_cannot_be_listed_is_not_an_empty_one(moto, use, capsys):
@@ -144,3 +149,83 @@ def test_a_bucket_that_cannot_be_listed_is_not_an_empty_one(moto, use, capsys):
     with pytest.raises(CommandError, match="bucket") as raised:
         call_command("check_storage", "--repair")
     assert raised.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "images/holiday.png",
+        "images/ab/holiday.png",
+        f"images/cd/{UUID}.png",
+        f"images/ab/{UUID}.png/more.png",
+        f"images/ab/{UUID}-256.webp",
+        f"thumbnails/ab/{UUID}.webp",
+        f"thumbnails/ab/{UUID}-512.webp",
+    ],
+)
+def test_files_of_names_that_the_gallery_does_not_give_are_left(capsys, name):
+    default_storage.save(name, ContentFile(b"x"))
+    make_old(name)
+    assert check(capsys, "--repair")[0] == []
+    assert default_storage.exists(name)
+
+
+def test_what_a_link_leads_to_is_left(capsys, tmp_path):
+    name = f"{UUID}.png"
+    (tmp_path / name).write_bytes(b"x")
+    os.utime(tmp_path / name, (1, 1))
+    images = Path(default_storage.path("images"))
+    images.mkdir(parents=True)
+    (images / "ab").symlink_to(tmp_path)
+    (images / "around").symlink_to(images)
+    assert check(capsys, "--repair")[0] == []
+    assert (tmp_path / name).exists()
+
+
+def test_many_orphans_are_deleted_only_when_all_are_meant(capsys):
+    names = [f"images/ab/{UUID[:-2]}{n:02}.png" for n in range(checking.FEW_ORPHANS + 1)]
+    for name in names:
+        default_storage.save(name, ContentFile(b"x"))
+        make_old(name)
+    with pytest.raises(CommandError, match="Nothing is deleted") as raised:
+        call_command("check_storage", "--repair")
+    assert raised.value.returncode == 2
+    assert all(map(default_storage.exists, names))
+    assert check(capsys, "--repair", "--all")[1]["repaired"] == len(names)
+    assert not any(map(default_storage.exists, names))
+
+
+def test_a_folder_whose_name_is_no_text_does_not_end_the_check(capsys):
+    image = stored()
+    folder = os.fsencode(default_storage.path("images")) + b"/\xff"
+    os.mkdir(folder)  # noqa: PTH102 - a path that is no text
+    Path(os.fsdecode(folder), "x.png").write_bytes(b"x")
+    assert check(capsys, "--repair")[0] == []
+    assert default_storage.exists(image.file.name)
+
+
+def test_an_image_that_goes_while_its_thumbnail_is_made_does_not_end_the_check(capsys, monkeypatch):
+    image = stored()
+    default_storage.delete(image.thumbnail_small.name)
+    confirmed = checking.is_named
+
+    def goes_then(named):
+        there = confirmed(named)
+        image.delete()
+        return there
+
+    monkeypatch.setattr(checking, "is_named", goes_then)
+    findings, _ = check(capsys, "--repair", status=1)
+    assert "cannot be made anew" in findings[0]["reason"]
+
+
+def test_decoders_that_cannot_start_do_not_end_the_check(capsys, monkeypatch):
+    image = stored()
+    default_storage.delete(image.thumbnail_small.name)
+
+    def study(_):
+        raise DecodersUnavailable("A process that decodes images ended as it began.")
+
+    monkeypatch.setattr(checking.decoders, "study", study)
+    findings, _ = check(capsys, "--repair", status=1)
+    assert "ended as it began" in findings[0]["reason"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -103,7 +104,8 @@ def test_half_a_file_at_the_target_is_copied_again(tmp_path):
 @pytest.mark.django_db
 def test_nothing_is_deleted_unless_it_is_asked_for_and_proved(tmp_path, settings):
     image = stored()
-    old = FileSystemStorage(location=settings.MEDIA_ROOT)
+    shutil.copytree(settings.MEDIA_ROOT, tmp_path / "old")
+    old = FileSystemStorage(location=tmp_path / "old")
     before = contents(old)
     new = FileSystemStorage(location=tmp_path / "new")
     with pytest.raises(CommandError, match="FROM is the storage of STORAGE_URL"):
@@ -173,3 +175,22 @@ def test_a_move_that_is_killed_goes_on_where_it_was(bucket_url, tmp_path, capsys
     assert "0 failed" in capsys.readouterr().out
     assert contents(target) == contents(default_storage)
     assert not list(tmp_path.glob("move-*.json"))
+
+
+@pytest.mark.django_db
+def test_one_bucket_by_two_names_is_not_emptied(moto, settings, capsys):
+    stored()
+    url = servers.address(moto, f"b{uuid4().hex}")
+    bucket = servers.made(url)
+    call_command("move_storage", "local", url)
+    before = contents(bucket)
+    other = url.replace("127.0.0.1", "localhost")
+    assert other != url
+    with pytest.raises(CommandError, match="the same storage"):
+        call_command("move_storage", url, other, "--delete")
+    assert contents(bucket) == before
+    settings.STORAGES = settings.STORAGES | {"default": servers.opened(other).address.backend()}
+    with pytest.raises(CommandError, match="the same storage"):
+        call_command("move_storage", url, "local", "--delete")
+    assert contents(bucket) == before
+    assert not [name for name in bucket.listdir("")[1] if "probe" in name]
