@@ -322,14 +322,6 @@ def test_a_large_file_goes_on_after_the_server_was_killed(chromium, web, tmp_pat
         time.sleep(1)
         web.start()
         expect(page.locator("#sending-title")).to_have_text("All sent", timeout=60_000)
-
-        # The same bytes under another name are there already, and not sent again.
-        tmp_path.joinpath("copy.bmp").write_bytes(tmp_path.joinpath("large.bmp").read_bytes())
-        drop(page, tmp_path / "copy.bmp")
-        expect(page.locator("#chosen")).to_contain_text("1 image")
-        upload(page)
-        expect(totals(page)).to_contain_text("2 of 2 files", timeout=30_000)
-        expect(totals(page)).to_contain_text("1 already there")
         expect(page.locator("#progress")).to_contain_text("1 of 1 file stored", timeout=15_000)
     finished = Upload.objects.get()  # the same one: it went on, and did not begin again
     assert finished.state == UploadState.NEW
