@@ -1,7 +1,7 @@
 """A pytest plugin: an own Postgres and Redis for the tests, in a folder that goes away with them.
 
 It is loaded by `-p` (see pyproject.toml), because pytest-django reads the settings, and they the
-environment, before any conftest.py.
+environment, before any conftest.py. Of the processes of pytest-xdist each has its own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from launcher.environment import embedded_servers, temporary_data_dir
 
 
 def _start() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in ("DATABASE_URL", "REDIS_URL"):  # those of the process that hands out the tests
+            os.environ.pop(name, None)
     servers = ExitStack()
     data_dir = str(servers.enter_context(temporary_data_dir()))
     os.environ |= {

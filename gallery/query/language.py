@@ -74,7 +74,7 @@ _HINTS = {
     "_CLOSE": "a bracket is not closed",
     "$END": "this bracket was never opened",
 }
-_WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|[()]|[^\s()"]+')
+_WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|[()]|-|[^\s()"]+')
 _PLAIN = re.compile(r'[^\s(),"=<>!~:][^\s(),"]*')
 
 

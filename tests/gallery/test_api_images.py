@@ -248,7 +248,7 @@ def test_a_list_of_many_images_asks_few_queries(django_assert_max_num_queries):
         ("k", "abc"),
         ("k", "9" * 5000),
         ("after", "x"),
-        ("after", f"{10**30}.{uuid.uuid4().hex}"),
+        ("after", f"{10**30}.{uuid.UUID(int=7).hex}"),
         ("after", "1.\x00"),
         ("tag", "a\x00b"),
         ("album", "a\x00b"),
