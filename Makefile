@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install format lint types imports templates migrations-check deploy-check test nightly bench check
+.PHONY: help install format lint types imports templates migrations-check deploy-check test nightly fuzz bench check
 
 VENV := .venv/bin
 
@@ -50,6 +50,9 @@ test: ## Run every test.
 
 nightly: install ## Test the promise of nearest() with 10,000 examples, new ones each time.
 	PROMISE_EXAMPLES=10000 $(VENV)/python -m pytest tests/embeddings/test_promise.py
+
+fuzz: install ## Read spoiled images, lists and archives for ten minutes, new ones each time.
+	$(VENV)/python -m tests.fuzz --seconds 600
 
 bench: install ## Run every benchmark, in its quick form.
 	for bench in bench/[a-z]*.py; do $(VENV)/python "$$bench" --quick || exit 1; done

@@ -73,8 +73,8 @@ class Visitor:
         return str(json.loads(answer)[0]["id"])
 
     def wait_for_any(self, image: str) -> None:
-        """Return when the image can be searched with."""
-        ends = time.monotonic() + PATIENCE
+        """Return when the image can be searched with: the worker that embeds it starts, too."""
+        ends = time.monotonic() + _servers.START_SECONDS
         while self.like(image) is None:
             self._check(ends)
 
@@ -95,7 +95,7 @@ class Visitor:
 
     def _check(self, ends: float) -> None:
         if time.monotonic() > ends:
-            sys.exit(f"A new image was not found within {PATIENCE:.0f} seconds.")
+            sys.exit("A new image was not found in time.")
         time.sleep(POLL_SECONDS)
 
     def _ask(

@@ -6,6 +6,10 @@ Data: perceptual hashes of 100,000 images (quick: 50,000), random, with copies t
 10 bits hidden in every hundredth of them, seed 0, on an embedded Postgres of its own; and a drawn
 scene as a JPEG of 12 megapixels. Rivals: numpy comparing all hashes with all others, a block of
 rows at a time; and decoding the file alone, as ingest does without digests. One thread.
+
+Recall: drawn scenes of 640x480 (200, quick: 40) with the bundled encoder, and one copy of each, of
+one kind at a time; the share of copies that are found to be duplicates of their scene. Cropped by
+n %: so much is taken off each of the four sides. Pairs of different scenes end it: none is allowed.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -29,6 +35,7 @@ from bench._report import Row
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+    from PIL.Image import Image as Pixels
 
 BITS = 10
 ROWS_AT_ONCE = 16  # of the rival: a block that stays in the processor's cache
@@ -43,6 +50,7 @@ def main() -> None:
             all_pairs(n),
             grouped(n),
             upload_check(n, runs=20),
+            *recall_of_copies(40 if given.is_quick else 200),
         ]
     report.show(rows, given)
 
@@ -156,6 +164,83 @@ def upload_check(n: int, runs: int) -> Row:
     ask()
     seconds = sorted(report.seconds_of(ask) for _ in range(runs))[runs // 2]
     return report.at_most(f"what a file is like among {n:,}", seconds * 1000, 250, "ms")
+
+
+def cropped(pixels: Pixels, share: float) -> Pixels:
+    """Return it without a share of its width and height on each side."""
+    x, y = round(pixels.width * share), round(pixels.height * share)
+    return pixels.crop((x, y, pixels.width - x, pixels.height - y))
+
+
+def half(pixels: Pixels) -> Pixels:
+    return pixels.resize((pixels.width // 2, pixels.height // 2))
+
+
+def signed(pixels: Pixels) -> Pixels:
+    """Return it with a line of text in its lower left corner."""
+    from PIL import ImageDraw
+
+    copy = pixels.copy()
+    ImageDraw.Draw(copy).text((20, copy.height - 30), "(c) Ann", fill="white", font_size=18)
+    return copy
+
+
+def framed(pixels: Pixels) -> Pixels:
+    """Return it with a white frame of a twentieth of its width."""
+    from PIL import ImageOps
+
+    return ImageOps.expand(pixels, pixels.width // 20, "white")
+
+
+COPIES: dict[str, tuple[Callable[[Pixels], Pixels], float]] = {
+    "half the size": (half, 1.0),
+    "cropped by 1 %": (partial(cropped, share=0.01), 0.95),
+    "cropped by 2 %": (partial(cropped, share=0.02), 0.9),
+    "cropped by 5 %": (partial(cropped, share=0.05), 0.0),
+    "cropped by 10 %": (partial(cropped, share=0.10), 0.0),
+    "signed in a corner": (signed, 0.95),
+    "framed in white": (framed, 0.0),
+}
+
+
+def recall_of_copies(n: int) -> list[Row]:
+    """Which share of copies of each kind is found."""
+    report.tell("recall of copies")
+    rows = []
+    for kind, (copy, least) in COPIES.items():
+        share = recall_of(n, copy)
+        what, beside = f"{kind}: found of {n}", f">= {least:g}"
+        # Without a bound it is only told.
+        rows.append(Row(what, f"{share:.3f}", beside, share / (least or 1), 1.0 if least else 0.0))
+    return rows
+
+
+def recall_of(n: int, copy: Callable[[Pixels], Pixels]) -> float:
+    import scenes
+    from gallery import pipeline, spaces
+    from gallery.duplicates import finding
+    from gallery.models import DuplicatePair
+
+    empty()
+    spaces.ensure()
+    drawn = [scenes.draw(scenes.compose(seed), (640, 480)) for seed in range(n)]
+    scene_ids = [added(pixels, quality=90) for pixels in drawn]
+    copy_ids = [added(copy(pixels), quality=80) for pixels in drawn]
+    pipeline.embed_waiting()
+    finding.compare_all(owner().pk, advance=lambda _: None)
+    found = set(DuplicatePair.objects.values_list("first", "second"))
+    wanted = set(zip(scene_ids, copy_ids, strict=True))
+    if wrong := found - wanted:
+        raise AssertionError(f"{len(wrong)} pairs of different scenes were taken for duplicates.")
+    return len(found & wanted) / n
+
+
+def added(pixels: Pixels, *, quality: int) -> int:
+    from gallery.ingest import NewImage, add_image
+
+    file = io.BytesIO()
+    pixels.save(file, "JPEG", quality=quality)
+    return add_image(NewImage(file=file, owner=owner(), visibility="public")).image.pk
 
 
 if __name__ == "__main__":

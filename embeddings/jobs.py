@@ -28,12 +28,15 @@ from embeddings.vectors import Vectors, normalise
 BACK_OFF_SECONDS = 5  # doubled with each attempt
 PUT_OFF_SECONDS = 15  # for a storage that is away
 
+# A time from further ahead than any is set was written before the clock was set back.
+_FREE = "(lease_until IS NULL OR lease_until < now() OR lease_until > now() + 2 * %(lease)s)"
+_DUE = f"""failed_at IS NULL AND space_id = %(space)s AND {_FREE}
+      AND (not_before IS NULL OR not_before <= now()
+           OR not_before > now() + %(put_off)s + %(back_off)s * power(2, attempts))"""
+
 _CLAIM = """
 WITH due AS MATERIALIZED (
-    SELECT id FROM {jobs}
-    WHERE space_id = %(space)s AND failed_at IS NULL AND {attempts}
-      AND (lease_until IS NULL OR lease_until < now())
-      AND (not_before IS NULL OR not_before <= now())
+    SELECT id FROM {jobs} WHERE {due} AND {attempts}
     ORDER BY id LIMIT %(n)s FOR UPDATE SKIP LOCKED
 )
 UPDATE {jobs} j SET lease_token = %(token)s, lease_until = now() + %(lease)s,
@@ -70,26 +73,32 @@ RETURNING {subject}
 _FAIL = """
 UPDATE {jobs} SET last_error = %(reason)s, lease_token = NULL, lease_until = NULL,
     failed_at = CASE WHEN attempts >= %(most)s OR %(is_final)s THEN now() END,
-    not_before = now() + %(wait)s * power(2, attempts - 1)
+    not_before = now() + %(back_off)s * power(2, attempts - 1)
 WHERE lease_token = %(token)s AND {subject} = %(id)s
 RETURNING failed_at IS NOT NULL
 """
 
 _PUT_OFF = """
 UPDATE {jobs} SET last_error = %(reason)s, lease_token = NULL, lease_until = NULL,
-    attempts = greatest(attempts - 1, 0), not_before = now() + %(wait)s
+    attempts = greatest(attempts - 1, 0), not_before = now() + %(put_off)s
 WHERE lease_token = %(token)s AND {subject} = %(id)s
 RETURNING id
 """
 
+# What has failed with a reason was tried, and not only lost with its worker.
+_ONLY_DIED = "(last_error = '' OR last_error LIKE 'Its worker died%%')"
+
 _PARK_LOST = """
 WITH lost AS MATERIALIZED (
     SELECT id FROM {jobs}
-    WHERE failed_at IS NULL AND attempts >= %(most)s AND lease_until < now()
+    WHERE failed_at IS NULL AND lease_until IS NOT NULL AND {free}
+      AND attempts >= CASE WHEN {only_died} THEN %(most)s ELSE %(most_of_failed)s END
     FOR UPDATE SKIP LOCKED
 )
-UPDATE {jobs} j SET failed_at = now(), lease_token = NULL, lease_until = NULL, last_error =
-    'Its worker died ' || attempts || ' times while it was embedded.'
+UPDATE {jobs} j SET failed_at = now(), lease_token = NULL, lease_until = NULL, last_error = CASE
+    WHEN {only_died} THEN 'Its worker died ' || attempts || ' times while it was embedded.'
+    ELSE 'Its worker died while it was embedded, at try ' || attempts || '. Before: ' || last_error
+    END
 FROM lost WHERE j.id = lost.id
 RETURNING j.{subject}
 """
@@ -151,7 +160,6 @@ class Queue:
         rows, _ = self._execute(
             _CLAIM.replace("{attempts}", "attempts > 0" if is_retry else "attempts = 0"),
             token=token,
-            lease=timedelta(seconds=settings.JOB_LEASE_SECONDS),
             space=space.pk,
             n=n,
         )
@@ -162,9 +170,7 @@ class Queue:
     def extend(self, lease: Lease) -> None:
         """Begin the lease's time anew; called between the steps of a long batch."""
         self._execute(
-            _OF_LEASE.replace("{change}", "lease_until = now() + %(lease)s"),
-            lease=timedelta(seconds=settings.JOB_LEASE_SECONDS),
-            token=lease.token,
+            _OF_LEASE.replace("{change}", "lease_until = now() + %(lease)s"), token=lease.token
         )
 
     def finish(self, lease: Lease, subjects: Sequence[int], vectors: Vectors) -> list[int]:
@@ -190,17 +196,25 @@ class Queue:
             )
             return [row[0] for row in cursor]
 
-    def fail(self, lease: Lease, subject: int, reason: str, *, is_final: bool = False) -> bool:
+    def fail(
+        self,
+        lease: Lease,
+        subject: int,
+        reason: str,
+        *,
+        is_final: bool = False,
+        tries: int | None = None,
+    ) -> bool:
         """Give a job back with a reason, to be tried later; parked if final or tried enough.
 
-        Return whether it is parked now.
+        `tries`: how often is enough, JOB_MAX_ATTEMPTS by default; the pauses double from one to
+        the next. Return whether it is parked now.
         """
         rows, _ = self._execute(
             _FAIL,
             reason=reason.replace("\x00", ""),
-            most=settings.JOB_MAX_ATTEMPTS,
+            most=settings.JOB_MAX_ATTEMPTS if tries is None else tries,
             is_final=is_final,
-            wait=timedelta(seconds=BACK_OFF_SECONDS),
             token=lease.token,
             id=subject,
         )
@@ -211,7 +225,6 @@ class Queue:
         self._execute(
             _PUT_OFF,
             reason=reason.replace("\x00", ""),
-            wait=timedelta(seconds=PUT_OFF_SECONDS),
             token=lease.token,
             id=subject,
         )
@@ -221,9 +234,14 @@ class Queue:
         change = "lease_token = NULL, lease_until = NULL, attempts = greatest(attempts - 1, 0)"
         self._execute(_OF_LEASE.replace("{change}", change), token=lease.token)
 
-    def park_lost(self) -> list[int]:
-        """Park jobs whose worker died each time they were tried; return their subjects."""
-        rows, _ = self._execute(_PARK_LOST, most=settings.JOB_MAX_ATTEMPTS)
+    def park_lost(self, *, tries_of_failed: int = 0) -> list[int]:
+        """Park jobs whose worker died each time they were tried; return their subjects.
+
+        One that has failed with a reason is parked after so many tries, by a death or not:
+        JOB_MAX_ATTEMPTS, where that is more.
+        """
+        most = settings.JOB_MAX_ATTEMPTS
+        rows, _ = self._execute(_PARK_LOST, most=most, most_of_failed=max(most, tries_of_failed))
         return [row[0] for row in rows]
 
     def drop_retired(self) -> int:
@@ -245,20 +263,17 @@ class Queue:
 
     def is_due(self, space: Space) -> bool:
         """Whether any job of a space could be claimed now."""
-        rows, _ = self._execute(
-            "SELECT EXISTS (SELECT FROM {jobs} WHERE failed_at IS NULL AND space_id = %(space)s "
-            "AND (lease_until IS NULL OR lease_until < now()) "
-            "AND (not_before IS NULL OR not_before <= now()))",
-            space=space.pk,
-        )
+        rows, _ = self._execute("SELECT EXISTS (SELECT FROM {jobs} WHERE {due})", space=space.pk)
         return bool(rows[0][0])
 
     def _execute(self, statement: str, **parameters: Any) -> tuple[list[tuple[Any, ...]], int]:
         with connection.cursor() as cursor:
-            cursor.execute(self._named(statement), parameters)
+            cursor.execute(self._named(statement), _spans() | parameters)
             return cursor.fetchall(), cursor.rowcount
 
     def _named(self, statement: str) -> str:
+        statement = statement.replace("{due}", _DUE).replace("{free}", _FREE)
+        statement = statement.replace("{only_died}", _ONLY_DIED)
         for name, value in self._names().items():
             statement = statement.replace("{" + name + "}", value)
         return statement
@@ -274,6 +289,14 @@ class Queue:
             "key": str(subject.target_field.column),
         }
         return {key: connection.ops.quote_name(name) for key, name in names.items()}
+
+
+def _spans() -> dict[str, timedelta]:
+    return {
+        "lease": timedelta(seconds=settings.JOB_LEASE_SECONDS),
+        "back_off": timedelta(seconds=BACK_OFF_SECONDS),
+        "put_off": timedelta(seconds=PUT_OFF_SECONDS),
+    }
 
 
 def retry(jobs: QuerySet[Any]) -> int:

@@ -15,6 +15,10 @@ class StorageUnavailable(GalleryError):
     """The files of images cannot be written or read now; nothing is wrong with the image."""
 
 
+class StorageAway(StorageUnavailable):
+    """The storage does not answer. It will again, without anybody having to do something here."""
+
+
 class QueryInvalid(GalleryError):
     """A query cannot be answered as it stands."""
 

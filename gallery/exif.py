@@ -13,7 +13,7 @@ from django.utils import timezone as django_timezone
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.Image import Image as Pixels
 
-from gallery import texts
+from gallery import moments, texts
 
 # What Pillow's EXIF reader lets through on hostile bytes.
 _BROKEN = (
@@ -29,7 +29,6 @@ _BROKEN = (
 )
 
 _MAX_CAMERA = 200
-_FIRST_PHOTOGRAPH, _FAR_FUTURE = 1826, 2200  # years that are taken for a time of capture
 _UPRIGHT = 1
 
 
@@ -87,7 +86,7 @@ def _taken_at(photo: Mapping[int, Any]) -> datetime | None:
             naive = datetime.strptime(written[:19], "%Y:%m:%d %H:%M:%S")
         except ValueError:
             continue
-        if _FIRST_PHOTOGRAPH <= naive.year <= _FAR_FUTURE:
+        if moments.is_of_photograph(naive):
             return naive.replace(tzinfo=_offset(_string(photo.get(offset))))
     return None
 

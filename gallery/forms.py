@@ -10,7 +10,7 @@ from django.conf import settings
 from gallery import texts
 from gallery.descriptions import Description
 from gallery.errors import ImageRefused
-from gallery.models import FolderUse, Image, UploadSession, Visibility
+from gallery.models import FolderUse, Image, OnDuplicates, UploadSession, Visibility
 
 
 class TagsField(forms.CharField):
@@ -65,13 +65,16 @@ class ManyFilesField(forms.FileField):
 
     def clean(self, value: Any, initial: Any = None) -> list[Any]:
         if not value:
-            raise forms.ValidationError("Choose at least one image.")
+            raise forms.ValidationError("Choose at least one file.")
         return list(value)
 
 
 class UploadForm(RecordForm):
     images = ManyFilesField()
     folders = forms.ChoiceField(required=False, choices=FolderUse.choices)
+    duplicates = forms.ChoiceField(
+        required=False, choices=OnDuplicates.choices, initial=OnDuplicates.REFUSE_NEAR
+    )
 
     @classmethod
     def of(cls, session: UploadSession) -> UploadForm:

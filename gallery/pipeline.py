@@ -7,7 +7,8 @@ steps of several batches overlap is in `overlap`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -27,9 +28,22 @@ from gallery.models import (
     State,
 )
 from gallery.overlap import Encoded, Overlap
-from gallery.subjects import CAPTIONS, IMAGES, Batch, Subjects
+from gallery.subjects import CAPTIONS, IMAGES, Batch, Readable, Subjects
 
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Lack:
+    """What this turn of the worker has to do without. The next one looks again."""
+
+    encoders: dict[int, EncoderUnavailable] = field(default_factory=dict)  # by their space
+    kinds: Sequence[Subjects] = subjects.ALL  # those that can be read
+
+    def note(self, batch: Batch, read: Readable) -> None:
+        """Claim no more of what is read from where nothing comes back: each would wait in vain."""
+        if read.unreadable and not read.ids and all(one.is_passing for one in read.unreadable):
+            self.kinds = [kind for kind in self.kinds if kind is not batch.subjects]
 
 
 def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
@@ -39,47 +53,51 @@ def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
     fault, its jobs go back, and the other spaces are served all the same.
     """
     written = 0
-    unavailable: dict[int, EncoderUnavailable] = {}
+    lack = _Lack()
     with Overlap() as overlap:
         while True:
-            _add_batches(overlap, goes_on, unavailable)
+            _add_batches(overlap, goes_on, lack)
             if overlap.is_empty:
                 break
             encoded = overlap.pop()
+            lack.note(encoded.batch, encoded.read)
             try:
                 written += store(encoded)
             except EncoderUnavailable as error:
                 encoded.batch.subjects.queue.give_back(encoded.batch.lease)
-                unavailable[encoded.batch.lease.space.pk] = error
-    if unavailable:
-        raise next(iter(unavailable.values()))
+                lack.encoders[encoded.batch.lease.space.pk] = error
+    if lack.encoders:
+        raise next(iter(lack.encoders.values()))
     return written
 
 
-def _add_batches(
-    overlap: Overlap, goes_on: Callable[[], bool], unavailable: dict[int, EncoderUnavailable]
-) -> None:
+def _add_batches(overlap: Overlap, goes_on: Callable[[], bool], lack: _Lack) -> None:
     while overlap.has_room and goes_on():
-        batch = next_batch(without=unavailable, is_alone=overlap.is_empty)
+        batch = next_batch(without=lack.encoders, kinds=lack.kinds, is_alone=overlap.is_empty)
         if batch is None:
             return
         try:
             encoder = registry.load(batch.lease.space)
         except EncoderUnavailable as error:
             batch.subjects.queue.give_back(batch.lease)
-            unavailable[batch.lease.space.pk] = error
+            lack.encoders[batch.lease.space.pk] = error
         else:
             overlap.add(batch, batch.subjects.reading(batch.lease.subjects, encoder))
 
 
-def next_batch(*, without: Container[int] = (), is_alone: bool = True) -> Batch | None:
+def next_batch(
+    *,
+    without: Container[int] = (),
+    kinds: Sequence[Subjects] = subjects.ALL,
+    is_alone: bool = True,
+) -> Batch | None:
     """Claim the next batch. Asked anew after each: a new upload goes before an old refill.
 
     What failed before is given only to who does nothing else: it may kill the worker.
     """
     for space in spaces.current():
         if space.pk not in without:
-            for kind in subjects.ALL:
+            for kind in kinds:
                 claim = kind.queue.claim if is_alone else kind.queue.claim_fresh
                 lease = claim(space, kind.at_once)
                 if lease is not None:
@@ -104,7 +122,7 @@ def store(encoded: Encoded) -> int:
             log.warning("%d has to wait: %s", one.id, one.reason)
             batch.subjects.queue.put_off(batch.lease, one.id, one.reason)
         else:
-            fail(batch, one.id, one.reason, is_final=one.is_final)
+            fail(batch, one.id, one.reason, is_final=one.is_final, tries=one.tries)
     if not read.ids:
         return 0
     try:
@@ -127,10 +145,13 @@ def finish(batch: Batch, ids: list[int], vectors: Vectors) -> int:
 
 
 @transaction.atomic
-def fail(batch: Batch, id_: int, reason: str, *, is_final: bool = False) -> None:
+def fail(
+    batch: Batch, id_: int, reason: str, *, is_final: bool = False, tries: int | None = None
+) -> None:
     batch.subjects.lock([id_])
-    if batch.subjects.queue.fail(batch.lease, id_, reason, is_final=is_final):
-        subject = batch.subjects.queue.jobs.subject_field().name
+    queue = batch.subjects.queue
+    if queue.fail(batch.lease, id_, reason, is_final=is_final, tries=tries):
+        subject = queue.jobs.subject_field().name
         log.warning("The %s %d is parked: %s", subject, id_, reason)
         if is_active(batch.lease.space):
             batch.subjects.show([id_], failure=reason)
@@ -146,13 +167,13 @@ def _park_lost(kind: Subjects) -> int:
     queued = kind.queue.jobs._default_manager
     subject = kind.queue.jobs.subject_field().name
     kind.lock(queued.filter(failed_at=None, attempts__gt=1).values(subject))
-    lost = kind.queue.park_lost()
+    lost = kind.queue.park_lost(tries_of_failed=subjects.TRIES_OF_FILE)
     in_active = queued.filter(
         space__state=Space.State.ACTIVE, failed_at__isnull=False, **{f"{subject}__in": lost}
     )
     kind.show(
         list(in_active.values_list(subject, flat=True)),
-        failure=f"The worker died each time this {subject} was embedded.",
+        failure=f"The worker died while this {subject} was embedded.",
     )
     return len(lost)
 
@@ -194,3 +215,14 @@ def reembed(images: QuerySet[Image]) -> int:
     jobs.retry(CaptionEmbeddingJob.objects.filter(caption__in=captions))
     Image.objects.filter(pk__in=ids).update(state=State.WAITING, failure="")
     return len(ids)
+
+
+@transaction.atomic
+def retry_parked() -> int:
+    """Let all that has failed be tried again, as if for the first time. Return how many."""
+    parked = ImageEmbeddingJob.objects.filter(failed_at__isnull=False)
+    ids = list(parked.values_list("image", flat=True))
+    IMAGES.lock(ids)
+    Image.objects.filter(pk__in=ids, state=State.FAILED).update(state=State.WAITING, failure="")
+    captions = CaptionEmbeddingJob.objects.filter(failed_at__isnull=False)
+    return jobs.retry(parked) + jobs.retry(captions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from PIL.Image import Image as Pixels
 from embeddings.encoders.contract import Encoder
 from embeddings.jobs import Lease, Queue
 from embeddings.vectors import Vectors
+from gallery import originals
 from gallery.decoding import decoders
 from gallery.decoding.processes import DecoderDied
 from gallery.errors import ImageRefused, StorageUnavailable
@@ -27,11 +29,22 @@ from gallery.models import (
     ImageEmbeddingJob,
     State,
 )
+from gallery.storage.clients import BucketUnavailable
 
 # Texts are small and soon encoded: a claim and a commit for a few of them would cost more.
 CAPTIONS_AT_ONCE = 64
 # Files that are fetched from the storage at once, which may be far away.
 READ_AT_ONCE = 8
+# Tries of a file that is there and does not let itself be read, from 5 seconds to 21 minutes apart:
+# in three quarters of an hour somebody may have mended the disk.
+TRIES_OF_FILE = 10
+# The machine's own lack, or a network folder that is away: no file is at fault.
+_PASSING = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ENOBUFS),
+    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNREFUSED, errno.ECONNRESET),
+    *(errno.ECONNABORTED, errno.ENOSPC),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,7 @@ class Unreadable:
     reason: str
     is_final: bool = False
     is_passing: bool = False  # no fault of its own: what it is read from is away
+    tries: int | None = None  # that it has before it is parked; None: JOB_MAX_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,8 @@ class Images:
         return int(settings.ENCODER_BATCH)
 
     def reading(self, ids: Sequence[int], encoder: Encoder) -> Callable[[], Readable]:
-        images = list(Image.objects.filter(pk__in=ids).only("pk", "file").order_by("pk"))
+        known = originals.with_places(Image.objects.filter(pk__in=ids))
+        images = list(known.only(*originals.FIELDS).order_by("pk"))
         return partial(_read_images, images, encoder)
 
     def lock(self, ids: Iterable[int] | QuerySet[Any]) -> None:
@@ -147,7 +162,7 @@ def _read_images(images: Sequence[Image], encoder: Encoder) -> Readable:
 
 def _read_image(image: Image, *, edge: int) -> Pixels | Unreadable:
     try:
-        with image.file.open("rb") as file:
+        with originals.opened(image) as file:
             return decoders.open_stored(file, edge=edge)
     except DecoderDied as died:
         # It may have been the machine, short of memory or time.
@@ -158,9 +173,19 @@ def _read_image(image: Image, *, edge: int) -> Pixels | Unreadable:
         # A folder may be mounted again.
         return Unreadable(image.pk, f"The stored file cannot be read: {_why(error)}")
     except (OSError, StorageUnavailable) as error:
-        # The storage, or what decodes, is away.
+        # The storage, or what decodes, is away; or the file is there and nobody can read it.
         reason = f"The stored file cannot be read: {_why(error)}"
-        return Unreadable(image.pk, reason, is_passing=True)
+        if _is_passing(error):
+            return Unreadable(image.pk, reason, is_passing=True)
+        advice = "Mend the storage or its rights, then run manage.py retry_embedding."
+        return Unreadable(image.pk, f"{reason}. {advice}", tries=TRIES_OF_FILE)
+
+
+def _is_passing(error: OSError | StorageUnavailable) -> bool:
+    if isinstance(error, BucketUnavailable):
+        # Wrong keys concern all files: they wait. What is refused of one is a fault of that one.
+        return not error.is_refused
+    return isinstance(error, StorageUnavailable) or error.errno in _PASSING
 
 
 def _why(error: OSError | StorageUnavailable) -> str:

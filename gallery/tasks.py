@@ -31,7 +31,8 @@ def embed_waiting() -> int:
     written = pipeline.embed_waiting(
         goes_on=lambda: not _is_ending() and time.monotonic() < deadline
     )
-    if not _is_ending() and pipeline.is_due():
+    # Where nothing could be done, as while the storage is away, beat's next kick is soon enough.
+    if written and not _is_ending() and pipeline.is_due():
         wake()
     return written
 

@@ -3,7 +3,17 @@ from __future__ import annotations
 from django.urls import path
 
 from gallery import health, metrics
-from gallery.views import duplicates, files, images, imports, rankings, search, searches, upload
+from gallery.views import (
+    duplicates,
+    files,
+    images,
+    imports,
+    rankings,
+    search,
+    searches,
+    upload,
+    videos,
+)
 
 urlpatterns = [
     path("", search.search_page, name="search"),
@@ -25,6 +35,10 @@ urlpatterns = [
         files.public_thumbnail,
         name="public-thumbnail",
     ),
+    path("videos/<uuid:uuid>", videos.video_page, name="video"),
+    path("videos/<uuid:uuid>/file", videos.video_file, name="video-file"),
+    path("videos/<uuid:uuid>/change", videos.change, name="video-change"),
+    path("videos/<uuid:uuid>/delete", videos.delete, name="video-delete"),
     path("upload", upload.upload_page, name="upload"),
     path("upload/<uuid:uuid>", upload.session_page, name="upload-session"),
     path("upload/<uuid:uuid>/discard", upload.discard, name="upload-discard"),

@@ -30,6 +30,7 @@ from gallery.models import (
     ItemState,
     RunState,
     State,
+    Video,
 )
 from gallery.storage.checking import Check
 from gallery.subjects import Subjects
@@ -42,12 +43,14 @@ _TRIES = 3  # of comparing an index that others write to
 class Disagreement:
     """Two things that do not say the same, and what to do about it."""
 
-    part: str  # files, vectors, states, jobs, index or imports
+    part: str  # files, vectors, states, jobs, index, imports or videos
     sentence: str
     advice: str
+    file: str = ""  # that it is about, where it is about one
+    wrong: str = ""  # with that file, as `Wrong` says
 
     def __str__(self) -> str:
-        return f"{self.sentence} {self.advice}"
+        return f"{self.sentence} {self.advice}".strip()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,18 +68,27 @@ def disagreements(*, hashes: bool = False) -> Iterator[Disagreement]:
             yield from of_vectors(kind, space)
             yield from of_index(kind, space)
     yield from of_imports()
+    yield from of_videos()
     yield from of_files(hashes=hashes)
 
 
 def of_files(*, hashes: bool) -> Iterator[Disagreement]:
     """Every row has its files, every file its row."""
+    yield from _some(
+        "files",
+        Image.objects.filter(file="", reference=None),
+        "have no original, neither here nor in a place of others",
+        "Delete them, and import them again.",
+    )
     for findings in Check(storage=default_storage, hashes=hashes).run():
         for finding in findings:
             row = f" ({finding.field} of {finding.id})" if finding.id else ""
             yield Disagreement(
                 "files",
                 f"The file {finding.name}{row} is {finding.wrong}: {finding.reason}",
-                "Run manage.py check_storage --repair.",
+                "" if finding.is_outside else "Run manage.py check_storage --repair.",
+                file=finding.name,
+                wrong=finding.wrong,
             )
 
 
@@ -111,6 +123,26 @@ def of_vectors(kind: Subjects, space: Space) -> Iterator[Disagreement]:
         of_space.annotate(width=width).exclude(width=space.dimensions),
         f"of {space} have not {space.dimensions} dimensions",
         "Delete them: the worker embeds their subjects anew.",
+    )
+
+
+def of_videos() -> Iterator[Disagreement]:
+    """Every video has a frame by which it is found, and its frames lie within it.
+
+    That a frame has a video, and a time of its own in it, is held by Postgres itself.
+    """
+    yield from _some(
+        "videos",
+        Video.objects.filter(frames=None),
+        "have no frame, so that nothing leads to them",
+        "Delete them from the admin, and import them again.",
+    )
+    behind = Image.objects.filter(video_seconds__gt=F("video__seconds"))
+    yield from _some(
+        "videos",
+        behind,
+        "lie behind the end of their video",
+        "Delete the video, and import it again.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The worker's sign of life: a key in the cache that lives for seconds."""
+"""The workers' signs of life: keys in the cache that live for seconds, one a queue."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.core.cache import cache
 from redis.exceptions import RedisError
 
 ALIVE = "semblance:worker-alive"
+UPKEEP_ALIVE = "semblance:upkeep-alive"
 ALIVE_SECONDS = 20
 BEAT_SECONDS = 5
 
@@ -21,10 +22,14 @@ log = logging.getLogger(__name__)
 
 @worker_ready.connect
 def begin(sender: Any, **_signal: Any) -> None:
-    if settings.CELERY_TASK_DEFAULT_QUEUE not in sender.app.amqp.queues.consume_from:
-        return  # it does the upkeep alone: images wait for another one
+    queues = sender.app.amqp.queues.consume_from
+    key_by_queue = {
+        settings.CELERY_TASK_DEFAULT_QUEUE: ALIVE,
+        settings.UPKEEP_QUEUE: UPKEEP_ALIVE,
+    }
+    keys = [key for queue, key in key_by_queue.items() if queue in queues]
     # A thread, because a solo worker answers nobody while it encodes.
-    threading.Thread(target=_beat, name="sign of life", daemon=True).start()
+    threading.Thread(target=_beat, args=(keys,), name="sign of life", daemon=True).start()
 
 
 def is_alive() -> bool:
@@ -32,10 +37,15 @@ def is_alive() -> bool:
     return cache.get(ALIVE) is not None
 
 
-def _beat() -> None:
+def does_upkeep() -> bool:
+    """Whether a worker for imports and all upkeep gave one. Raise RedisError without Redis."""
+    return cache.get(UPKEEP_ALIVE) is not None
+
+
+def _beat(keys: list[str]) -> None:
     while True:
         try:
-            cache.set(ALIVE, time.time(), timeout=ALIVE_SECONDS)
+            cache.set_many(dict.fromkeys(keys, time.time()), timeout=ALIVE_SECONDS)
         except RedisError as error:
             log.warning("No sign of life: %s", error)
         time.sleep(BEAT_SECONDS)

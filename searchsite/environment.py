@@ -102,6 +102,33 @@ class Environment(BaseSettings):
         default=1000, ge=1, le=100_000, description="Most frames an animated file may have."
     )
 
+    VIDEO_FRAMES: Literal["every", "scenes", "off"] = Field(
+        default="every",
+        description="Which frames of a video become images: one every `VIDEO_FRAME_SECONDS`, one "
+        "of each scene, or none, and videos are not taken.",
+    )
+    VIDEO_FRAME_SECONDS: float = Field(
+        default=10, ge=0.1, le=3600, description="Time between two frames that are taken."
+    )
+    VIDEO_MAX_FRAMES: int = Field(
+        default=300,
+        ge=1,
+        le=5000,
+        description="Most frames of one video; of a long one they are further apart.",
+    )
+    VIDEO_MAX_SECONDS: int = Field(
+        default=3600, ge=1, le=86_400, description="Longest video that is taken."
+    )
+    VIDEO_MAX_MEGABYTES: int = Field(
+        default=500, ge=1, le=100_000, description="Largest file that is taken as a video."
+    )
+    VIDEO_DECODE_SECONDS: int = Field(
+        default=600,
+        ge=1,
+        le=3600,
+        description="Longest that taking the frames of a video may take before it is refused.",
+    )
+
     UPLOAD_KEEP_HOURS: int = Field(
         default=24, ge=1, description="How long an upload may stand still before it is removed."
     )
@@ -110,6 +137,11 @@ class Environment(BaseSettings):
     )
     UPLOAD_UNFINISHED_FILES: int = Field(
         default=200, ge=1, description="Most uploads that one user may have unfinished."
+    )
+    UPLOAD_FREE_MEGABYTES: int = Field(
+        default=500,
+        ge=0,
+        description="Room on the disk that uploads leave to all else, such as the database.",
     )
 
     ARCHIVE_MAX_MEMBERS: int = Field(
@@ -126,6 +158,9 @@ class Environment(BaseSettings):
     )
     IMPORT_UPLOAD_MEGABYTES: int = Field(
         default=2000, ge=1, description="Largest archive or list that may be sent for an import."
+    )
+    IMPORT_UPLOAD_ITEMS: int = Field(
+        default=2_000_000, ge=1, description="Most entries of an archive or list that is sent."
     )
 
     DECODE_PROCESSES: int = Field(
@@ -187,6 +222,11 @@ class Environment(BaseSettings):
         le=604_800,
         description="Life of an address by which a browser fetches a file from the bucket; "
         "0: the server sends all files.",
+    )
+    REFERENCED_FOLDERS: CommaSeparated = Field(
+        default=(),
+        description="Folders, separated by commas, whose images may stay where they are "
+        "(`folder --in-place`); the server shows no file outside of them.",
     )
     MEDIA_CDN_URL: str = Field(
         default="",
@@ -270,7 +310,10 @@ class Environment(BaseSettings):
         default=3, ge=1, le=20, description="Tries of an image before its job is parked."
     )
 
-    @field_validator("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DOWNLOAD_PORTS", mode="before")
+    @field_validator(
+        *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DOWNLOAD_PORTS", "REFERENCED_FOLDERS"),
+        mode="before",
+    )
     @classmethod
     def split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -298,6 +341,14 @@ class Environment(BaseSettings):
             raise ValueError(f"it must begin with {' or '.join(schemes)}")
         if value and info.field_name == "DATABASE_URL":
             dj_database_url.parse(value)  # raises ValueError, for a port that is none
+        return value
+
+    @field_validator("REFERENCED_FOLDERS")
+    @classmethod
+    def full_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for path in value:
+            if not Path(path).is_absolute():
+                raise ValueError(f"“{path}” is no full path of a folder")
         return value
 
     @field_validator("STORAGE_URL")

@@ -1,5 +1,7 @@
 """A web request has only so long for one statement: what a stranger asks must not hold Postgres.
 
+Nor does it wait for long for a process that decodes.
+
 Only connections that a request opens are limited. Workers, commands and the thread that keeps the
 index current have all the time they need.
 """
@@ -17,7 +19,9 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from gallery.patience import TOO_LONG, took_too_long
+from gallery.patience import TOO_LONG, somebody_waits, took_too_long
+
+RETRY_SECONDS = "10"
 
 _is_request: ContextVar[bool] = ContextVar("is_request", default=False)
 
@@ -31,9 +35,13 @@ class StatementTimeout:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         token = _is_request.set(True)
         try:
-            return self.get_response(request)
+            with somebody_waits():
+                response = self.get_response(request)
         finally:
             _is_request.reset(token)
+        if response.status_code == 503:  # what cannot be had now may be asked for again soon
+            response.headers.setdefault("Retry-After", RETRY_SECONDS)
+        return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Where a view has not told it itself, a page does."""

@@ -52,6 +52,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
+    "searchsite.request_sizes.RequestSize",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -116,6 +117,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGE = addresses.parse(ENVIRONMENT.STORAGE_URL, default=DATA_DIR / "media")
 STORAGE_URL_SECONDS = ENVIRONMENT.STORAGE_URL_SECONDS
+REFERENCED_FOLDERS = ENVIRONMENT.REFERENCED_FOLDERS
 MEDIA_CDN_URL = ENVIRONMENT.MEDIA_CDN_URL
 MEDIA_ROOT = STORAGE.path if isinstance(STORAGE, addresses.FolderAddress) else DATA_DIR / "media"
 STORAGES = {
@@ -139,6 +141,7 @@ CONTENT_SECURITY_POLICY = {
             *(STORAGE.origins if STORAGE_URL_SECONDS else ()),
             *([environment.origin(MEDIA_CDN_URL)] if MEDIA_CDN_URL else []),
         ],
+        "media-src": [SELF, *(STORAGE.origins if STORAGE_URL_SECONDS else ())],
         "object-src": [NONE],
         "base-uri": [NONE],
         "form-action": [SELF],
@@ -179,7 +182,12 @@ UPKEEP_QUEUE = "semblance-upkeep"
 CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue(UPKEEP_QUEUE)]
 CELERY_TASK_ROUTES = {
     pattern: {"queue": UPKEEP_QUEUE}
-    for pattern in ("embeddings.tasks.*", "gallery.imports.tasks.*", "gallery.duplicates.tasks.*")
+    for pattern in (
+        "embeddings.tasks.*",
+        "gallery.imports.tasks.*",
+        "gallery.uploads.tasks.*",
+        "gallery.duplicates.tasks.*",
+    )
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
@@ -201,6 +209,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULER = "searchsite.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     name: {"task": task, "schedule": seconds, "options": {"expires": seconds}}
     # A message that waited until the next one came is of no use: it expires.
@@ -248,15 +257,23 @@ DEFAULT_VISIBILITY = ENVIRONMENT.DEFAULT_VISIBILITY
 MAX_IMAGE_BYTES = ENVIRONMENT.MAX_IMAGE_MEGABYTES * 10**6
 MAX_IMAGE_PIXELS = ENVIRONMENT.MAX_IMAGE_MEGAPIXELS * 10**6
 MAX_IMAGE_FRAMES = ENVIRONMENT.MAX_IMAGE_FRAMES
+VIDEO_FRAMES = ENVIRONMENT.VIDEO_FRAMES
+VIDEO_FRAME_SECONDS = ENVIRONMENT.VIDEO_FRAME_SECONDS
+VIDEO_MAX_FRAMES = ENVIRONMENT.VIDEO_MAX_FRAMES
+VIDEO_MAX_SECONDS = ENVIRONMENT.VIDEO_MAX_SECONDS
+VIDEO_MAX_BYTES = ENVIRONMENT.VIDEO_MAX_MEGABYTES * 10**6
+VIDEO_DECODE_SECONDS = ENVIRONMENT.VIDEO_DECODE_SECONDS
 UPLOAD_DIR = DATA_DIR / "uploads"
 UPLOAD_KEEP_HOURS = ENVIRONMENT.UPLOAD_KEEP_HOURS
 UPLOAD_UNFINISHED_BYTES = ENVIRONMENT.UPLOAD_UNFINISHED_MEGABYTES * 10**6
 UPLOAD_UNFINISHED_FILES = ENVIRONMENT.UPLOAD_UNFINISHED_FILES
+UPLOAD_FREE_BYTES = ENVIRONMENT.UPLOAD_FREE_MEGABYTES * 10**6
 ARCHIVE_MAX_MEMBERS = ENVIRONMENT.ARCHIVE_MAX_MEMBERS
 ARCHIVE_MAX_BYTES = int(ENVIRONMENT.ARCHIVE_MAX_GIGABYTES * 10**9)
 ARCHIVE_MAX_RATIO = ENVIRONMENT.ARCHIVE_MAX_RATIO
 IMPORT_DIR = DATA_DIR / "imports"  # sources that were sent: archives and lists
 IMPORT_UPLOAD_BYTES = ENVIRONMENT.IMPORT_UPLOAD_MEGABYTES * 10**6
+IMPORT_UPLOAD_ITEMS = ENVIRONMENT.IMPORT_UPLOAD_ITEMS
 DECODE_PROCESSES = ENVIRONMENT.DECODE_PROCESSES
 DECODE_SECONDS = ENVIRONMENT.DECODE_SECONDS
 

@@ -24,6 +24,7 @@ const list = new UploadList(element("files"), element("file-row"), act);
 const chosen = { entries: [], skipped: 0, unreadable: 0 };
 let session = form.dataset.session ?? "";
 let sessionFields = session ? fields() : "";
+const saidIn = new Map([[session, sessionFields]]); // by session
 let isPaused = false;
 let reading = Promise.resolve(); // of the last drop: two do not mix
 const totals = { files: 0, bytes: 0, sent: 0, stored: 0, held: 0 };
@@ -41,8 +42,8 @@ function describeChoice() {
   const { entries, skipped, unreadable } = chosen;
   const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
   const parts = [];
-  if (entries.length) parts.push(`${plural(entries.length, "image")}, ${megabytes(bytes)} MB`);
-  if (skipped) parts.push(`${plural(skipped, "file")} of the folders left aside: not images`);
+  if (entries.length) parts.push(`${plural(entries.length, "file")}, ${megabytes(bytes)} MB`);
+  if (skipped) parts.push(`${plural(skipped, "file")} of the folders left aside: of no kind that is taken`);
   if (unreadable) parts.push(`${unreadable} cannot be read`);
   element("chosen").textContent = parts.join("; ");
 }
@@ -85,7 +86,7 @@ document.addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
   const handles = handlesOf(event.dataTransfer);
   const news = (n) => {
-    element("chosen").textContent = `Looking into the folders: ${plural(n, "image")} so far`;
+    element("chosen").textContent = `Looking into the folders: ${plural(n, "file")} so far`;
   };
   reading = reading.then(() => entriesOfDrop(handles, suffixes, news)).then(choose);
 });
@@ -107,13 +108,12 @@ form.addEventListener("submit", async (event) => {
   event.preventDefault();
   await reading;
   if (!chosen.entries.length) {
-    element("chosen").textContent = "Choose at least one image.";
+    element("chosen").textContent = "Choose at least one file.";
     return;
   }
   const entries = takeChosen();
   try {
-    await beginSession();
-    await enqueue(entries);
+    await begin(entries);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     choose({ entries: entries.filter((entry) => !entry.state), skipped: 0, unreadable: 0 });
@@ -121,11 +121,32 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
+async function begin(entries) {
+  await beginSession();
+  try {
+    await enqueue(entries);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    session = ""; // it is forgotten by now
+    await beginSession();
+    await enqueue(entries);
+  }
+}
+
 // One session, as long as the same is said of the files.
 async function beginSession() {
   const said = fields();
   if (session && said === sessionFields) return;
+  await show(await newSession(said), said);
+}
+
+async function newSession(said) {
   const record = await sender.json("POST", "upload-sessions", JSON.parse(said));
+  saidIn.set(record.id, said);
+  return record;
+}
+
+async function show(record, said) {
   session = record.id;
   sessionFields = said;
   history.replaceState(null, "", record.url);
@@ -136,12 +157,13 @@ async function beginSession() {
 // Ask which of them are there, announce the others, and put them in line.
 async function enqueue(entries) {
   section.hidden = false;
+  const duplicates = form.elements.duplicates.value;
   const missing = [];
   for (let start = 0; start < entries.length; start += ASK_AT_ONCE) {
     const some = entries.slice(start, start + ASK_AT_ONCE);
     const uploads = await sender.known(some, session);
     some.forEach((entry, index) => {
-      Object.assign(entry, { offset: 0, sent: 0, session });
+      Object.assign(entry, { offset: 0, sent: 0, session, duplicates });
       if (uploads[index]) sender.take(entry, uploads[index]);
       if (!entry.done) missing.push(entry);
     });
@@ -182,7 +204,9 @@ async function send(entry) {
       if (!entry.isCancelled) list.put(entry, isPaused ? "paused" : "waiting");
     } else if (error instanceof Refused) {
       entry.note = error.message;
-      list.put(entry, "failed");
+      entry.status = error.status;
+      entry.like = error.like ?? "";
+      list.put(entry, entry.like ? "alike" : "failed");
     } else {
       throw error;
     }
@@ -205,13 +229,56 @@ function finish(entry, done) {
 // A row's button.
 function act(entry) {
   if (entry.state === "failed") {
-    Object.assign(entry, { address: null, offset: 0, sent: 0 });
-    list.put(entry, "waiting");
+    retry(entry);
+  } else if (entry.state === "alike") {
+    store(entry);
     sendNext();
   } else {
     cancel(entry);
     showTotals();
   }
+}
+
+// It takes its turn like any other: of thousands at once the browser would drop most requests.
+function store(entry) {
+  Object.assign(entry, { isAnew: true, note: "" });
+  list.put(entry, "waiting");
+}
+
+// A session is forgotten some time after its last file: then a new one takes its place, once for all
+// of its files, and says the same of them. Where that fails, the next retry asks again.
+const successors = new Map(); // promises, by the session that is gone
+
+function successorOf(gone) {
+  if (!successors.has(gone)) {
+    const renewed = renew(gone);
+    renewed.catch(() => successors.delete(gone));
+    successors.set(gone, renewed);
+  }
+  return successors.get(gone);
+}
+
+async function renew(gone) {
+  const said = saidIn.get(gone);
+  const record = await newSession(said);
+  if (session === gone || !session) await show(record, said);
+  return record.id;
+}
+
+async function retry(entry) {
+  try {
+    if (entry.status === 404) entry.session = await successorOf(entry.session);
+    if (entry.state !== "failed") return; // pressed twice
+    entry.status = 0;
+    // What was said of it is forgotten first, where it is to be stored all the same.
+    if (!entry.isAnew) Object.assign(entry, { address: null, offset: 0, sent: 0 });
+    list.put(entry, "waiting");
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    entry.note = error.message;
+    list.changed();
+  }
+  sendNext();
 }
 
 function cancel(entry) {
@@ -225,6 +292,11 @@ function cancel(entry) {
 
 element("retry-all").addEventListener("click", () => {
   for (const entry of list.of("failed")) act(entry);
+});
+
+element("store-all").addEventListener("click", () => {
+  list.of("alike").forEach(store);
+  sendNext();
 });
 
 element("pause").addEventListener("click", () => {
@@ -249,14 +321,17 @@ function showTotals() {
   const sent = totals.sent + under.reduce((sum, entry) => sum + entry.sent, 0);
   const done = list.count("done");
   const failed = list.count("failed");
+  const alike = list.count("alike");
   const left = under.length + list.count("waiting");
   const parts = [`${done.toLocaleString("en")} of ${plural(totals.files, "file")}`, `${megabytes(sent)} of ${megabytes(totals.bytes)} MB`];
   if (totals.held) parts.push(`${totals.held.toLocaleString("en")} already there`);
+  if (alike) parts.push(`${alike.toLocaleString("en")} not stored: you have what ${alike === 1 ? "it shows" : "they show"}`);
   if (failed) parts.push(`${failed.toLocaleString("en")} failed`);
   element("totals").textContent = parts.join(" · ");
   element("sent-bytes").value = totals.bytes ? sent / totals.bytes : 1;
-  element("sending-title").textContent = isPaused && left ? "Paused" : left ? "Sending" : failed ? "Sent, but not all" : "All sent";
+  element("sending-title").textContent = isPaused && left ? "Paused" : left ? "Sending" : failed ? "Sent, but not all" : alike ? "Sent; some look like images you have" : "All sent";
   element("retry-all").hidden = !failed;
+  element("store-all").hidden = alike < 2;
   element("pause").hidden = element("cancel").hidden = !left;
   const isBusy = left > 0;
   if (isBusy !== wasBusy) element("sending-news").textContent = `${element("sending-title").textContent}: ${parts[0]}`;

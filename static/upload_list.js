@@ -5,9 +5,10 @@
 const BEYOND = 4; // rows above and below what is seen
 
 // What is worth seeing comes first: what failed, what moves, what waits, what is done.
-const GROUPS = ["failed", "sending", "paused", "waiting", "done"];
+const GROUPS = ["failed", "alike", "sending", "paused", "waiting", "done"];
 
 const WORDS = { waiting: "Waits", paused: "Paused", sending: "Sending" };
+const BUTTONS = { failed: "Retry", alike: "Store it" };
 const DONE = { new: "Stored", held: "Already there" };
 
 function megabytes(bytes) {
@@ -120,7 +121,7 @@ class UploadList {
 
   fill(row, entry) {
     const { state } = entry;
-    const [link, text] = row.querySelectorAll(".what > a, .what > span");
+    const [link, text, like] = row.querySelectorAll(".what > .became, .what > span, .what > .like");
     const bar = row.querySelector("progress");
     const button = row.querySelector("button");
     row.className = `file ${state}`;
@@ -131,17 +132,19 @@ class UploadList {
       link.href = entry.done.image;
       link.textContent = DONE[entry.done.state];
     }
+    like.hidden = state !== "alike";
+    if (!like.hidden) like.href = entry.like;
     bar.hidden = state !== "sending" && state !== "paused";
     bar.value = entry.bytes ? entry.sent / entry.bytes : 0;
     bar.setAttribute("aria-label", `Sent of ${entry.path}`);
     button.hidden = state === "done";
-    button.textContent = state === "failed" ? "Retry" : "Cancel";
+    button.textContent = BUTTONS[state] ?? "Cancel";
     button.setAttribute("aria-label", `${button.textContent}: ${entry.path}`);
   }
 
   words(entry) {
     if (entry.state === "done") return entry.done.image ? "" : DONE[entry.done.state];
-    if (entry.state === "failed" || entry.note) return entry.note;
+    if (entry.state === "failed" || entry.state === "alike" || entry.note) return entry.note;
     const size = `${megabytes(entry.bytes)} MB`;
     if (entry.state === "waiting") return `${WORDS.waiting}, ${size}`;
     if (entry.sent >= entry.bytes) return "Sent, the server looks at it";

@@ -8,10 +8,27 @@ const PART_BYTES = 8 * 2 ** 20;
 // and above, the browser would have to hold too much at once. It holds one such file at a time.
 const ASKED_FROM = 2 ** 20;
 const ASKED_TO = 16 * 2 ** 20;
+const LOOKS = 5000; // milliseconds between two looks at a file that the server works on
 const PAUSES = [500, 1000, 2000, 4000, 8000, 15000, 30000, 30000]; // milliseconds between tries
 
-class Refused extends Error {} // trying again by itself would not help
+// Trying again by itself would not help.
+class Refused extends Error {
+  constructor(sentence, status = 0) {
+    super(sentence);
+    this.status = status;
+  }
+}
 class Stopped extends Error {} // paused or cancelled
+
+// It shows what an image of the sender's shows, and was not stored: `like` is the address of that.
+class Alike extends Refused {
+  constructor(sentence, like) {
+    super(sentence);
+    this.like = like;
+  }
+}
+
+const PASSING = [0, 429, 500, 502, 503, 504]; // answers after which trying again may help
 
 const BY_STATUS = {
   0: "The server does not answer.",
@@ -70,7 +87,7 @@ class Sender {
   async json(method, address, value) {
     const body = value === undefined ? null : JSON.stringify(value);
     const request = await this.request(method, this.api + address, { body, headers: { "Content-Type": "application/json" } });
-    if (request.status < 200 || request.status > 299) throw new Refused(sentenceOf(request));
+    if (request.status < 200 || request.status > 299) throw new Refused(sentenceOf(request), request.status);
     return JSON.parse(request.responseText);
   }
 
@@ -82,6 +99,7 @@ class Sender {
 
   // Resolve to {state, image} when the server has the file; throw Refused with a sentence, or Stopped.
   async send(entry, session) {
+    if (entry.isAnew) await this.#beginAnew(entry);
     if (entry.isBegun) await this.#ask(entry);
     else if (!entry.address) await this.#askBySha(entry);
     entry.isBegun = true;
@@ -89,6 +107,11 @@ class Sender {
     for (let tries = 0; !entry.done; ) {
       const before = entry.offset;
       const trouble = await this.#further(entry, session);
+      if (!trouble && !entry.done && entry.bytes && entry.offset === entry.bytes) {
+        // Another request of ours makes something of it already: of a video that takes a while.
+        await pause(LOOKS, entry);
+        continue;
+      }
       if (!trouble && (entry.done || entry.offset > before)) {
         if (entry.offset > furthest) tries = 0;
         furthest = Math.max(furthest, entry.offset);
@@ -149,7 +172,7 @@ class Sender {
       headers["Upload-Offset"] = entry.offset;
       request = await this.request("PATCH", entry.address, { headers, body: part, entry });
     } else {
-      const said = { relativePath: entry.path, lastModified: entry.modified, session };
+      const said = { relativePath: entry.path, lastModified: entry.modified, session, duplicates: entry.duplicates };
       headers["Upload-Length"] = entry.bytes;
       headers["Upload-Metadata"] = Object.entries(said).map(([key, value]) => `${key} ${base64(value)}`).join();
       request = await this.request("POST", `${this.api}uploads`, { headers, body: part, entry });
@@ -167,13 +190,16 @@ class Sender {
       if (state) entry.done = { state, image: request.getResponseHeader("Upload-Image") };
       return "";
     }
-    if ([0, 429, 500, 502, 503, 504].includes(status)) return sentenceOf(request);
+    if (PASSING.includes(status)) return sentenceOf(request);
     if (status === 409) return "More of this file is there than this page has sent.";
     if ((status === 404 || status === 410) && entry.address) {
       Object.assign(entry, { address: null, offset: 0, sent: 0 }); // from the beginning
       return LOST;
     }
-    throw new Refused(sentenceOf(request));
+    const like = request.getResponseHeader("Upload-Like");
+    if (!like) throw new Refused(sentenceOf(request), status);
+    entry.address ??= request.getResponseHeader("Location");
+    throw new Alike(sentenceOf(request), like);
   }
 
   // Learn what the server has after all, when an answer did not come.
@@ -203,6 +229,25 @@ class Sender {
     } else {
       entry.address = `${this.api}uploads/${upload.id}`;
       entry.offset = entry.sent = upload.received;
+    }
+  }
+
+  // Begin anew with a file that was not stored, so that it is. What was said of it is forgotten first:
+  // else its session would count it twice.
+  async #beginAnew(entry) {
+    if (entry.address) await this.#delete(entry);
+    Object.assign(entry, { isAnew: false, address: null, offset: 0, sent: 0, like: "", duplicates: "note" });
+  }
+
+  async #delete(entry) {
+    for (const wait of [...PAUSES, null]) {
+      const request = await this.request("DELETE", entry.address, { entry });
+      if ([204, 404, 410].includes(request.status)) return;
+      if (wait === null || !PASSING.includes(request.status)) throw new Refused(sentenceOf(request), request.status);
+      entry.note = `${sentenceOf(request)} Trying again.`;
+      entry.changed?.();
+      await pause(wait, entry);
+      entry.note = "";
     }
   }
 

@@ -1,12 +1,26 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.core.cache import cache
+from django.test import TransactionTestCase
 
 from gallery import spaces
+from tests import emptying
+
+
+def pytest_configure() -> None:
+    # pytest-django's tests with transactions of their own end with it.
+    TransactionTestCase._fixture_teardown = lambda _case: emptying.empty()  # type: ignore[attr-defined]  # a private name, which the stubs leave out
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most slow tests come first, so that several processes end at the same time."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,8 @@ def _start() -> None:
         # No test asks a model hub, and none measures what a second thread would give.
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
+        # None cuts the power, either: no commit waits for the disk.
+        "PGOPTIONS": "-c synchronous_commit=off",
     }
     os.environ.setdefault("SECRET_KEY", "only-for-tests-" + "x" * 50)
     os.environ |= servers.enter_context(embedded_servers(os.environ))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gallery.api import duplicates, images, imports, saved, searches, uploads
+from gallery.api import duplicates, images, imports, saved, searches, uploads, videos
 from gallery.api.auth import WRITERS
 from gallery.api.errors import JsonAPI
 
@@ -19,3 +19,4 @@ api.add_router("", saved.router)
 api.add_router("", uploads.router)
 api.add_router("", imports.router)
 api.add_router("", duplicates.router)
+api.add_router("", videos.router)

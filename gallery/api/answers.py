@@ -9,7 +9,7 @@ from typing import Any
 from ninja import Schema
 
 from embeddings.vectors import Plan
-from gallery.api.schemas import tag_names, thumbnail_url
+from gallery.api.schemas import VideoPlace, tag_names, thumbnail_url
 from gallery.errors import QueryInvalid
 from gallery.models import SavedSearch
 from gallery.query import (
@@ -37,6 +37,7 @@ class HitRecord(Schema):
     tags: list[str]
     url: str
     thumbnail_url: str
+    video: VideoPlace | None
 
     @classmethod
     def of(cls, hit: Hit) -> HitRecord:
@@ -49,6 +50,7 @@ class HitRecord(Schema):
             tags=tag_names(hit.image),
             url=hit.image.get_absolute_url(),
             thumbnail_url=thumbnail_url(hit.image),
+            video=VideoPlace.of(hit.image),
         )
 
 

@@ -13,7 +13,7 @@ from ninja.decorators import decorate_view
 from pydantic import StringConstraints
 
 from gallery.api.auth import writer
-from gallery.api.limits import at_most
+from gallery.api.limits import at_most_one_image
 from gallery.api.schemas import ImageRecord, Problem
 from gallery.decoding import decoders
 from gallery.digests import Digests
@@ -109,7 +109,7 @@ DECISIONS = {
 @router.post(
     "/duplicates/check", response={200: CheckAnswer, 413: Problem, 422: Problem, **REFUSALS}
 )
-@decorate_view(at_most(files=1))
+@decorate_view(at_most_one_image())
 def check_duplicates(
     request: HttpRequest, asked: Form[Asked], file: File[UploadedFile | None] = None
 ) -> CheckAnswer:

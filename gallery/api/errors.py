@@ -37,6 +37,7 @@ from gallery.errors import (
 from gallery.imports.errors import ImportInvalid, ImportRefused
 from gallery.models import Image
 from gallery.patience import TOO_LONG, took_too_long
+from gallery.request_limits import RequestLimit, files_bytes, limited, source_bytes
 from gallery.uploads import errors as uploads
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,18 @@ def answer(status: int, sentence: str) -> JsonResponse:
     return JsonResponse({"detail": sentence}, status=status)
 
 
+def _refuse_size(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
+    return answer(status, sentence)
+
+
+def _most_bytes() -> int:
+    return max(files_bytes(), source_bytes())
+
+
+# Of all operations together: with a session, the CSRF token is looked for beside a form's files.
+_limited = limited(RequestLimit(users=_most_bytes, visitors=_most_bytes, refuse=_refuse_size))
+
+
 def _own_sentence(request: HttpRequest, error: Exception) -> HttpResponse:
     known = next(kind for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
     return answer(STATUS_BY_ERROR[known], str(error))
@@ -146,12 +159,14 @@ def _problem(problem: dict[str, Any]) -> str:
     return f"{names[-1]} is wrong: {message[:1].lower()}{message[1:].rstrip('.')}."
 
 
+@_limited
 @csrf_exempt
 def _unknown_address(request: HttpRequest, **parts: str) -> HttpResponse:
     return answer(404, "There is no such address in this API; see /api/v1/docs.")
 
 
 def _with_sentence_for_methods(view: View) -> View:
+    @_limited
     @csrf_exempt
     @functools.wraps(view)
     def wrapped(request: HttpRequest, **parts: Any) -> HttpResponse:

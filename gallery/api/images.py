@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from enum import StrEnum
+from functools import partial
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
@@ -16,27 +16,20 @@ from gallery import duplicates, removal
 from gallery.api import paging
 from gallery.api.auth import READERS, writer
 from gallery.api.fields import AlbumName, Caption, Metadata, MetadataText, TagNames
-from gallery.api.limits import at_most
-from gallery.api.schemas import ImageList, ImageRecord, Problem, Refused, Stored
+from gallery.api.limits import at_most_files
+from gallery.api.schemas import ImageList, ImageRecord, NoneStored, Problem, Refused, Stored
 from gallery.api.searches import FilterFields, filter_of
 from gallery.changes import change_record
 from gallery.errors import ImageRefused
-from gallery.ingest import NewImage, add_image
-from gallery.models import Image, ImageQuerySet, Visibility
+from gallery.ingest import NewImage
+from gallery.models import Image, ImageQuerySet, OnDuplicates, Visibility
 from gallery.query import filters
+from gallery.videos.intake import add_sent_file
 
 router = Router(tags=["images"])
 
-MAX_FILES_OF_FULL_SIZE = 20
 READING = dict.fromkeys((400, 401, 404), Problem)
 WRITING = dict.fromkeys((400, 401, 403, 404), Problem)
-
-
-class OnDuplicates(StrEnum):
-    """What becomes of an image that looks like another of yours."""
-
-    NOTE = "note"
-    REFUSE = "refuse"
 
 
 class NewRecord(Schema):
@@ -48,7 +41,9 @@ class NewRecord(Schema):
     metadata: MetadataText = Field(default_factory=dict)
     visibility: Visibility | None = Field(None, description="Default: DEFAULT_VISIBILITY.")
     duplicates: OnDuplicates = Field(
-        OnDuplicates.NOTE, description="refuse: of pixels that you have already, store nothing."
+        OnDuplicates.NOTE,
+        description="refuse: of pixels that you have already, store nothing; refuse-near: nor of "
+        "what looks much like an image of yours.",
     )
 
 
@@ -75,14 +70,14 @@ class ListFields(FilterFields):
         201: list[Stored],
         207: list[Stored | Refused],
         413: Problem,
-        422: Problem,
+        422: NoneStored,
         **WRITING,
     },
 )
-@decorate_view(at_most(files=MAX_FILES_OF_FULL_SIZE))
+@decorate_view(at_most_files())
 def add_images(
     request: HttpRequest, file: File[list[UploadedFile]], record: Form[NewRecord]
-) -> Status[list[Stored] | list[Stored | Refused]]:
+) -> Status[list[Stored] | list[Stored | Refused] | NoneStored]:
     """Add one image or several.
 
     Each file is stored or refused by itself. 201: all are stored. 207: some were refused, and
@@ -94,9 +89,9 @@ def add_images(
         return Status(201, results)
     if len(refused) < len(results):
         return Status(207, results)
-    if len(refused) == 1:
-        raise ImageRefused(refused[0].error)
-    raise ImageRefused(" ".join(f"{one.file_name}: {one.error}" for one in refused))
+    sentences = [f"{one.file_name}: {one.error}" for one in refused]
+    detail = refused[0].error if len(refused) == 1 else " ".join(sentences)
+    return Status(422, NoneStored(detail=detail, refused=refused))
 
 
 def _add(request: HttpRequest, file: UploadedFile, record: NewRecord) -> Stored | Refused:
@@ -111,14 +106,19 @@ def _add(request: HttpRequest, file: UploadedFile, record: NewRecord) -> Stored 
         visibility=record.visibility or "",
     )
     try:
-        if record.duplicates == OnDuplicates.REFUSE:
-            image, is_new = add_image(new, note=duplicates.refuse)
-        else:
-            image, is_new = add_image(new)
+        check = partial(duplicates.check, wanted=record.duplicates)
+        image, is_new = add_sent_file(new, note=check)
+    except duplicates.LikeAnother as refusal:
+        like = refusal.image.uuid
+        return Refused(file_name=file.name or "", error=str(refusal), like=like)
     except ImageRefused as refusal:
         return Refused(file_name=file.name or "", error=str(refusal))
     alike = duplicates.like_image(image) if is_new else []
-    return Stored.of(image, is_new=is_new, duplicates=[one.image.uuid for one in alike])
+    return Stored.of(
+        image,
+        is_new=is_new,
+        duplicates=[one.image.uuid for one in alike],
+    )
 
 
 @router.get("/images", auth=READERS, response={200: ImageList, **READING})

@@ -44,7 +44,10 @@ class NewImportOfUrls(NewImport):
 
 
 class ImportRecord(Schema):
-    """An import and how far it is; `counts` says how many items are in which state."""
+    """An import and how far it is; `counts` says how many items are in which state.
+
+    `notice` says why nobody works on it, where that is so.
+    """
 
     id: uuid.UUID
     number: int
@@ -53,6 +56,7 @@ class ImportRecord(Schema):
     owner: str
     state: RunState
     failure: str
+    notice: str
     is_dry_run: bool
     is_listed: bool
     counts: dict[str, int]

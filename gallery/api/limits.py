@@ -1,4 +1,4 @@
-"""How large a request may be. Django checks form fields; files it would store without an end."""
+"""How large a request of one operation may be, where that is less than the API takes at all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from gallery.api.errors import answer
+from gallery.request_limits import FIELDS_BYTES, content_length, files_bytes, too_large
 
 View = Callable[..., HttpResponse]
 
-FIELDS_BYTES = 10**6  # what a form holds beside its files
+
+def at_most_one_image() -> Callable[[View], View]:
+    """Refuse a request, before it is read, that is larger than the largest image."""
+    return at_most_bytes(lambda: int(settings.MAX_IMAGE_BYTES))
 
 
-def at_most(files: int) -> Callable[[View], View]:
-    """Refuse a request, before it is read, that is larger than so many of the largest files."""
-    return at_most_bytes(lambda: files * settings.MAX_IMAGE_BYTES)
+def at_most_files() -> Callable[[View], View]:
+    """Refuse a request, before it is read, that is larger than the upload page takes."""
+    return at_most_bytes(lambda: files_bytes() - FIELDS_BYTES)
 
 
 def at_most_bytes(most: Callable[[], int]) -> Callable[[View], View]:
@@ -28,18 +32,10 @@ def at_most_bytes(most: Callable[[], int]) -> Callable[[View], View]:
         @functools.wraps(view)
         def limited(request: HttpRequest, **parts: Any) -> HttpResponse:
             limit = most() + FIELDS_BYTES
-            if _content_length(request) > limit:
-                return answer(413, f"A request here has at most {limit // 10**6} MB.")
+            if content_length(request) > limit:
+                return answer(413, too_large(limit))
             return view(request, **parts)
 
         return limited
 
     return decorate
-
-
-def _content_length(request: HttpRequest) -> int:
-    # Without this header, or with a wrong one, Django reads no body at all.
-    try:
-        return int(request.headers.get("Content-Length") or 0)
-    except ValueError:
-        return 0

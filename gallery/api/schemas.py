@@ -22,13 +22,17 @@ class Problem(Schema):
 
 
 class Stored(Schema):
-    """An image that is in the gallery now; `is_new` is false when it was there before."""
+    """An image that is in the gallery now; `is_new` is false when it was there before.
+
+    Of a video it is the first frame, and `video` names the others: GET /videos/{id}.
+    """
 
     id: uuid.UUID
     sha256: str
     is_new: bool
     state: State
     duplicates: list[uuid.UUID] = Field([], description="Your images that a new one looks like.")
+    video: uuid.UUID | None = None
 
     @classmethod
     def of(cls, image: Image, *, is_new: bool, duplicates: Sequence[uuid.UUID] = ()) -> Stored:
@@ -38,14 +42,22 @@ class Stored(Schema):
             is_new=is_new,
             state=State(image.state),
             duplicates=list(duplicates),
+            video=image.video_id,
         )
 
 
 class Refused(Schema):
-    """A file that was not taken; nothing of it is stored."""
+    """A file that was not taken; nothing of it is stored. `like`: the image of yours it shows."""
 
     file_name: str
     error: str
+    like: uuid.UUID | None = None
+
+
+class NoneStored(Problem):
+    """Of no file anything is stored."""
+
+    refused: list[Refused]
 
 
 class CaptionRecord(Schema):
@@ -56,6 +68,25 @@ class CaptionRecord(Schema):
 class Colour(Schema):
     hex: str
     share: float
+
+
+class VideoPlace(Schema):
+    """Of which video an image is a frame, and at which second; `url` opens the video there."""
+
+    id: uuid.UUID
+    seconds: float
+    url: str
+
+    @classmethod
+    def of(cls, image: Image) -> VideoPlace | None:
+        if image.video_id is None or image.video_seconds is None:
+            return None
+        address = reverse("video-file", args=[image.video_id])
+        return cls.model_construct(
+            id=image.video_id,
+            seconds=image.video_seconds,
+            url=f"{address}#t={image.video_seconds:g}",
+        )
 
 
 class ImageRecord(Schema):
@@ -94,6 +125,7 @@ class ImageRecord(Schema):
     url: str
     thumbnail_url: str
     original_url: str
+    video: VideoPlace | None = None
 
     @classmethod
     def of(cls, image: Image, viewer: User | AnonymousUser) -> ImageRecord:
@@ -115,6 +147,7 @@ class ImageRecord(Schema):
             url=image.get_absolute_url(),
             thumbnail_url=thumbnail_url(image),
             original_url=reverse("original", args=[image.uuid]),
+            video=VideoPlace.of(image),
             **{name: getattr(image, name) for name in PLAIN_FIELDS},
         )
 

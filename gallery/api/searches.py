@@ -20,7 +20,7 @@ from gallery.api.answers import (
     TotalsRecord,
 )
 from gallery.api.auth import READERS, writer
-from gallery.api.limits import at_most
+from gallery.api.limits import at_most_one_image
 from gallery.api.schemas import Problem
 from gallery.decoding import decoders
 from gallery.errors import QueryInvalid
@@ -92,7 +92,7 @@ def search_images(
 
 
 @router.post("/search", response={200: SearchAnswer, **REFUSALS})
-@decorate_view(at_most(files=1))
+@decorate_view(at_most_one_image())
 def search_by_image(
     request: HttpRequest,
     fields: Form[ImageFields],

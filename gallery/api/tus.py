@@ -10,13 +10,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.http import http_date
 
 from gallery.api.errors import answer
 from gallery.models import Upload, UploadState
 from gallery.uploads.errors import UploadInvalid
+from gallery.videos.limits import most_bytes_of_any
 
 View = Callable[..., HttpResponse]
 
@@ -67,7 +67,7 @@ def options() -> HttpResponse:
     response = HttpResponse(status=204)
     response["Tus-Resumable"] = response["Tus-Version"] = VERSION
     response["Tus-Extension"] = EXTENSIONS
-    response["Tus-Max-Size"] = str(settings.MAX_IMAGE_BYTES)
+    response["Tus-Max-Size"] = str(most_bytes_of_any())
     return response
 
 

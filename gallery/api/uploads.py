@@ -13,16 +13,18 @@ from gallery.api import tus
 from gallery.api.auth import writer
 from gallery.api.errors import answer
 from gallery.api.fields import AlbumName, Caption, Metadata, TagNames
-from gallery.api.limits import at_most
+from gallery.api.limits import at_most_bytes
 from gallery.api.schemas import Problem
 from gallery.descriptions import Description
 from gallery.models import FolderUse, Upload, UploadSession, UploadState, Visibility
 from gallery.uploads import descriptions, finishing, receiving, sessions
 from gallery.uploads.errors import UploadGone, UploadInvalid
+from gallery.videos.limits import most_bytes_of_any
 
 router = Router(tags=["uploads"])
 
 MAX_KNOWN = 1000
+_at_most_one = at_most_bytes(most_bytes_of_any)
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 429), Problem)
 
 
@@ -53,6 +55,7 @@ class SessionRecord(Schema):
     new: int
     held: int
     refused: int
+    alike: int
     expired: int
     waiting: int
     ready: int
@@ -70,7 +73,10 @@ class SessionRecord(Schema):
 
 
 class UploadRecord(Schema):
-    """One upload: `state` is arriving, new, held, refused or expired; `reason` says why."""
+    """One upload: `state` is arriving, new, held, refused or expired; `reason` says why.
+
+    `like`: the image of yours that it shows, by the note in `reason`.
+    """
 
     id: uuid.UUID
     state: UploadState
@@ -80,6 +86,8 @@ class UploadRecord(Schema):
     received: int
     image: uuid.UUID | None
     image_url: str
+    like: uuid.UUID | None
+    like_url: str
 
     @classmethod
     def of(cls, upload: Upload) -> UploadRecord:
@@ -87,6 +95,8 @@ class UploadRecord(Schema):
             id=upload.uuid,
             image=upload.image.uuid if upload.image else None,
             image_url=upload.image.get_absolute_url() if upload.image else "",
+            like=upload.like.uuid if upload.like else None,
+            like_url=upload.like.get_absolute_url() if upload.like else "",
             **{name: getattr(upload, name) for name in ("state", "reason", "path", "bytes")},
             received=upload.received,
         )
@@ -162,12 +172,12 @@ def describe_tus(request: HttpRequest) -> HttpResponse:
 
 
 @router.post("/uploads", response={201: None, **REFUSALS})
-@decorate_view(at_most(files=1), tus.speaks_tus)
+@decorate_view(_at_most_one, tus.speaks_tus)
 def begin_upload(request: HttpRequest) -> HttpResponse:
     """Begin to send a file, with its first part or without.
 
     Headers: Upload-Length, and Upload-Metadata with any of filename, relativePath, lastModified,
-    session, caption, tags, album, visibility.
+    session, caption, tags, album, visibility, duplicates.
     """
     owner = writer(request)
     if request.headers.get("Upload-Defer-Length"):
@@ -206,7 +216,7 @@ def get_upload(request: HttpRequest, id: uuid.UUID) -> UploadRecord:
 
 
 @router.patch("/uploads/{uuid:id}", response={204: None, **REFUSALS})
-@decorate_view(at_most(files=1), tus.speaks_tus)
+@decorate_view(_at_most_one, tus.speaks_tus)
 def send_part(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """Send the next part, from Upload-Offset on. The last one makes the image.
 
@@ -229,7 +239,7 @@ def cancel_upload(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
 
 
 @router.post("/uploads/{uuid:id}", include_in_schema=False)
-@decorate_view(at_most(files=1), tus.speaks_tus)
+@decorate_view(_at_most_one, tus.speaks_tus)
 def overridden(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """What tus allows where a PATCH or DELETE does not get through."""
     views = {"PATCH": send_part, "DELETE": cancel_upload, "HEAD": get_upload_offset}
@@ -249,6 +259,8 @@ def _answer(upload: Upload, *, status: int) -> HttpResponse:
         return tus.state_of(upload, status=status)
     refusal = answer(422, upload.reason)
     refusal["Upload-Offset"] = str(upload.received)
+    if upload.like is not None:
+        refusal["Upload-Like"] = upload.like.get_absolute_url()
     return refusal
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import resource
 import signal
 import socket
 import sys
@@ -19,13 +18,13 @@ from typing import IO, Any, cast
 
 from django.conf import settings
 
+from gallery import confinement
 from gallery.decoding import messages
 from gallery.decoding.messages import Message
 from gallery.errors import ImageRefused
 
 IDLE_SECONDS = 60.0
 _BUFFER_BYTES = 2**16
-_OPEN_FILES = 64
 
 
 class Positioned(io.RawIOBase):
@@ -102,7 +101,7 @@ def main(arguments: list[str]) -> None:
 def _prepare(limits: dict[str, Any], memory_bytes: int, room: Room) -> None:
     if not settings.configured:
         settings.configure(USE_TZ=True, **limits)
-        _bound(memory_bytes)
+        confinement.confine(memory_bytes)
         # What Pillow thinks of a file's metadata is no news for the server's log.
         warnings.simplefilter("ignore")
 
@@ -114,28 +113,12 @@ def _prepare(limits: dict[str, Any], memory_bytes: int, room: Room) -> None:
         setattr(settings, name, value)
 
 
-def _bound(memory_bytes: int) -> None:
-    """Give up, for good, what decoding does not need."""
-    _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_NOFILE, _OPEN_FILES)
-    if sys.platform == "linux":  # elsewhere this limit is not kept, or counts other things
-        _lower(resource.RLIMIT_AS, memory_bytes)
-
-
-def _lower(limit: int, most: int) -> None:
-    _, hard = resource.getrlimit(limit)
-    if hard == resource.RLIM_INFINITY or most < hard:
-        resource.setrlimit(limit, (most, most))
-
-
 def _answer(request: Message, descriptor: int) -> Message:
     from gallery.decoding import work  # needs the limits
 
     try:
         with io.BufferedReader(Positioned(descriptor), _BUFFER_BYTES) as file:
-            said, body = work.WORKS[request.said["work"]](
-                cast(IO[bytes], file), request.said["edge"]
-            )
+            said, body = work.WORKS[request.said["work"]](cast(IO[bytes], file), request.said)
         return Message({"done": said}, body)
     except ImageRefused as refused:
         return Message({"refused": str(refused)})

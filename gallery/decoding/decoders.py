@@ -30,10 +30,12 @@ from gallery.decoding.messages import Message
 from gallery.decoding.processes import Bounds, Pool
 from gallery.errors import ImageRefused
 from gallery.exif import Exif
+from gallery.patience import decoder_seconds
 
 _MOST_PROCESSES = 8  # by default: each may take some hundred megabytes for a large image
 _PATIENCE_SECONDS = 20.0  # of a visitor, for a process that is free
 _BASE_BYTES = 2**30  # of address space, with all libraries; little of it is memory
+_MOST_IN_MEMORY = 64 * 2**20  # of a file that lies nowhere; a larger one lies on disk meanwhile
 _BYTES_A_PIXEL = 24  # the most that a decoder was seen to take, and half as much again
 
 
@@ -93,15 +95,25 @@ def _ask(
     work: str, file: IO[bytes], *, edge: int, wait_seconds: float | None = None
 ) -> tuple[dict[str, Any], bytes | bytearray]:
     inspection.check_size(file)
-    request = {"work": work, "edge": edge, "limits": _limits()}
+    with descriptor_of(file) as descriptor:
+        return ask({"work": work, "edge": edge}, descriptor, wait_seconds=wait_seconds)
+
+
+def ask(
+    request: dict[str, Any],
+    descriptor: int,
+    *,
+    wait_seconds: float | None = None,
+    what: str = "image",
+) -> tuple[dict[str, Any], bytes | bytearray]:
+    """Have one of the works done with an open file; return what is said, and the bytes with it."""
     bounds = Bounds(
         seconds=settings.DECODE_SECONDS,
         memory_bytes=_BASE_BYTES + _BYTES_A_PIXEL * settings.MAX_IMAGE_PIXELS,
-        wait_seconds=wait_seconds,
+        wait_seconds=decoder_seconds() if wait_seconds is None else wait_seconds,
+        what=what,
     )
-    with _descriptor(file) as descriptor:
-        answer = _current.pool().ask(request, descriptor, bounds)
-    return _done(answer)
+    return _done(_current.pool().ask({**request, "limits": _limits()}, descriptor, bounds))
 
 
 def _done(answer: Message) -> tuple[dict[str, Any], bytes | bytearray]:
@@ -123,7 +135,7 @@ def _limits() -> dict[str, Any]:
 
 
 @contextmanager
-def _descriptor(file: IO[bytes]) -> Iterator[int]:
+def descriptor_of(file: IO[bytes]) -> Iterator[int]:
     """Give the descriptor of a file on disk; of any other, of a copy without a name."""
     opened = _on_disk(file)
     if opened is not None:
@@ -131,8 +143,9 @@ def _descriptor(file: IO[bytes]) -> Iterator[int]:
             opened.flush()
         yield opened.fileno()
         return
-    with _unnamed() as copy:
-        file.seek(0)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    with _unnamed(size) as copy:
         shutil.copyfileobj(file, copy, 2**20)
         copy.flush()
         yield copy.fileno()
@@ -152,8 +165,8 @@ def _on_disk(file: Any) -> BufferedReader | BufferedRandom | None:
         file = inner
 
 
-def _unnamed() -> IO[bytes]:
-    if hasattr(os, "memfd_create"):
+def _unnamed(size: int) -> IO[bytes]:
+    if size <= _MOST_IN_MEMORY and hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("image"), "w+b")
     return tempfile.TemporaryFile()
 

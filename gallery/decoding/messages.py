@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import struct
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 _LENGTHS = struct.Struct(">IQ")  # bytes of the object, bytes of the body
@@ -38,7 +39,9 @@ def send(to: socket.socket, message: Message) -> None:
 def receive(source: socket.socket) -> Message:
     """Read a message whole. Raise EOFError at the end of the stream, OSError, or ValueError."""
     start, files, _, _ = socket.recv_fds(source, _LENGTHS.size, maxfds=1)
-    try:
+    with ExitStack() as undo:
+        for file in files:
+            undo.callback(os.close, file)
         if not start:
             raise EOFError("the other side has ended")
         start += _read(source, _LENGTHS.size - len(start))
@@ -49,10 +52,7 @@ def receive(source: socket.socket) -> Message:
         if not isinstance(said, dict):
             raise ValueError("a message is no object")
         body = _read(source, body_bytes)
-    except BaseException:
-        for file in files:
-            os.close(file)
-        raise
+        undo.pop_all()
     return Message(said, body, files[0] if files else None)
 
 

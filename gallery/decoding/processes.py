@@ -8,7 +8,6 @@ the decoder again; its processes import the main module; and it passes no open f
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -16,10 +15,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gallery import confinement
 from gallery.decoding import messages
 from gallery.decoding.messages import Message
 from gallery.errors import ImageRefused, StorageUnavailable
@@ -27,7 +28,6 @@ from gallery.errors import ImageRefused, StorageUnavailable
 ROOT = Path(__file__).resolve().parent.parent.parent
 _GRACE_SECONDS = 5
 _START_SECONDS = 60  # it takes a quarter of one, on a machine that is not busy
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
 class DecoderDied(ImageRefused):
@@ -45,6 +45,7 @@ class Bounds:
     seconds: int
     memory_bytes: int
     wait_seconds: float | None = None  # for a free process; None: as long as it takes
+    what: str = "image"  # that the file is, for sentences
 
 
 class _Ended(Exception):
@@ -106,14 +107,13 @@ class Pool:
 
     def _ask(self, said: dict[str, Any], file: int, bounds: Bounds) -> Message:
         process = self._take(said)
-        try:
+        with ExitStack() as undo:
+            undo.callback(process.end)
             # The process keeps the time itself. This is for one that no longer does, and may have
             # waited for each of the others to decode a large image.
             patience = bounds.seconds * (self.n + 1) + _GRACE_SECONDS
             answer = process.ask(Message(said, file=file), patience)
-        except BaseException:
-            process.end()
-            raise
+            undo.pop_all()
         with self._lock:
             self._idle.append(process)
         return answer
@@ -188,7 +188,7 @@ def _started(descriptor: int, lock: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "gallery.decoding.child", str(descriptor), str(lock)],
         cwd=ROOT,
-        env=_environment(),
+        env=confinement.environment(),
         stdin=subprocess.DEVNULL,
         pass_fds=(descriptor, lock),
     )
@@ -196,16 +196,9 @@ def _started(descriptor: int, lock: int) -> subprocess.Popen[bytes]:
 
 def _sentence(ended: _Ended, bounds: Bounds) -> str:
     if ended.is_late:
-        return f"The image takes longer than {bounds.seconds} seconds to decode."
+        return f"The {bounds.what} takes longer than {bounds.seconds} seconds to decode."
     try:
         how = f" ({signal.Signals(-ended.status).name})"
     except ValueError:  # it ended by itself: what it said is in the log
         how = ""
-    return f"The image makes its decoder crash{how}."
-
-
-def _environment() -> dict[str, str]:
-    """Return what the process may know: neither the database's password nor the secret key."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    python = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
-    return kept | python | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return f"The {bounds.what} makes its decoder crash{how}."

@@ -11,15 +11,15 @@ from gallery import colours, digests, inspection, thumbnails
 Done = tuple[dict[str, Any], bytes]
 
 
-def study(file: IO[bytes], edge: int) -> Done:
+def study(file: IO[bytes], said: dict[str, Any]) -> Done:
     """Say all that a record needs of a file, decoded once; thumbnails are the bytes."""
-    inspected = inspection.open_image(file, edge=edge)
+    inspected = inspection.open_image(file, edge=said["edge"])
     large = thumbnails.resized(inspected.pixels, thumbnails.LARGE)
     webp = thumbnails.both(large)
     exif = asdict(inspected.exif)
     taken_at = inspected.exif.taken_at
     exif["taken_at"] = taken_at and taken_at.isoformat()
-    said = {
+    found = {
         "mime_type": inspected.mime_type,
         "width": inspected.width,
         "height": inspected.height,
@@ -30,21 +30,35 @@ def study(file: IO[bytes], edge: int) -> Done:
         "perceptual_hash": digests.perceptual_hash(large),
         "thumbnails": [[edge, len(content)] for edge, content in webp.items()],
     }
-    return said, b"".join(webp.values())
+    return found, b"".join(webp.values())
 
 
-def open_new(file: IO[bytes], edge: int) -> Done:
+def open_new(file: IO[bytes], said: dict[str, Any]) -> Done:
     """Give the pixels of a file that nobody has looked at yet."""
-    pixels = inspection.open_image(file, edge=edge).pixels
+    pixels = inspection.open_image(file, edge=said["edge"]).pixels
     return {"size": pixels.size}, pixels.tobytes()
 
 
-def open_stored(file: IO[bytes], edge: int) -> Done:
+def open_stored(file: IO[bytes], said: dict[str, Any]) -> Done:
     """Give the pixels of a file that was taken in before, near `edge`."""
-    pixels = inspection.open_for_encoder(file, edge)
+    pixels = inspection.open_for_encoder(file, said["edge"])
     return {"size": pixels.size}, pixels.tobytes()
 
 
-WORKS: dict[str, Callable[[IO[bytes], int], Done]] = {
-    work.__name__: work for work in (study, open_new, open_stored)
+def probe_video(file: IO[bytes], said: dict[str, Any]) -> Done:
+    """Say what a video is."""
+    from gallery.decoding import frames  # FFmpeg is for those that get a video
+
+    return frames.probe(file, said["asked"]["seconds"]), b""
+
+
+def take_frames(file: IO[bytes], said: dict[str, Any]) -> Done:
+    """Give some frames of a video: for each a JPEG and its thumbnails."""
+    from gallery.decoding import frames
+
+    return frames.take(file, said["asked"])
+
+
+WORKS: dict[str, Callable[[IO[bytes], dict[str, Any]], Done]] = {
+    work.__name__: work for work in (study, open_new, open_stored, probe_video, take_frames)
 }

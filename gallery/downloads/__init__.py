@@ -14,9 +14,9 @@ from gallery.downloads.client import Downloader
 from gallery.downloads.errors import DownloadFailed, DownloadRefused
 from gallery.downloads.limits import Limits, Rules, Wanted
 
-__all__ = ["DownloadFailed", "DownloadRefused", "check", "fetch", "fetch_table"]
+__all__ = ["DownloadFailed", "DownloadRefused", "check", "fetch", "fetch_table", "fetch_video"]
 
-SLOWEST_TABLE = 10**6  # bytes a second of a list that is as large as it may be
+SLOWEST = 10**6  # bytes a second of a list or video that is as large as it may be
 
 
 def fetch(url: str) -> IO[bytes]:
@@ -24,7 +24,7 @@ def fetch(url: str) -> IO[bytes]:
 
     May be called from many threads at once: they share connections and the limits of each host.
     What comes back is whole, and no larger than MAX_IMAGE_MEGABYTES; whether it is an image is for
-    `ingest` to find out. Raise DownloadFailed, with a sentence, when it cannot be had, and
+    who asked to find out. Raise DownloadFailed, with a sentence, when it cannot be had, and
     DownloadRefused when the address must not be asked.
     """
     wanted = Wanted(
@@ -33,10 +33,19 @@ def fetch(url: str) -> IO[bytes]:
     return _downloader().fetch(url, wanted)
 
 
+def fetch_video(url: str) -> IO[bytes]:
+    """Return a video as `fetch` does; it may be larger."""
+    most_bytes = settings.VIDEO_MAX_BYTES
+    seconds = max(settings.DOWNLOAD_SECONDS, most_bytes / SLOWEST)
+    return _downloader().fetch(
+        url, Wanted(accept="video/*", most_bytes=most_bytes, seconds=seconds)
+    )
+
+
 def fetch_table(url: str) -> IO[bytes]:
     """Return a list of images (CSV, Parquet, ...) as `fetch` does; it may be larger."""
     most_bytes = settings.DOWNLOAD_TABLE_BYTES
-    seconds = max(settings.DOWNLOAD_SECONDS, most_bytes / SLOWEST_TABLE)
+    seconds = max(settings.DOWNLOAD_SECONDS, most_bytes / SLOWEST)
     return _downloader().fetch(url, Wanted(accept="*/*", most_bytes=most_bytes, seconds=seconds))
 
 

@@ -19,7 +19,7 @@ import httpx
 
 from gallery.downloads import answers, bodies, vetting
 from gallery.downloads.answers import Answer
-from gallery.downloads.errors import DownloadFailed
+from gallery.downloads.errors import DownloadFailed, NameUnanswered
 from gallery.downloads.hosts import Hosts
 from gallery.downloads.limits import Limits, Rules, Wanted
 from gallery.downloads.network import VettedNetwork, time_limit
@@ -146,6 +146,9 @@ class Downloader:
                     yield answer
                 finally:
                     answer.close()
+            except NameUnanswered:
+                self._hosts.was_silent(host)
+                raise
             except answers.CONNECTION_FAILURES as error:
                 if isinstance(error, httpcore.ConnectError | httpcore.TimeoutException):
                     self._hosts.was_silent(host)

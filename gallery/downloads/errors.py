@@ -19,6 +19,10 @@ class DownloadFailed(GalleryError):
         self.wait_seconds = wait_seconds
 
 
+class NameUnanswered(DownloadFailed):
+    """No name server has said where the host is; its silence is the host's."""
+
+
 class HostLeftAlone(DownloadFailed):
     """Nobody was asked: the host failed or wanted quiet a moment ago."""
 

@@ -7,24 +7,21 @@ still those of the name.
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from ipaddress import ip_address
 from typing import Any
 
 import httpcore
 
 from gallery.downloads import vetting
-from gallery.downloads.errors import DownloadFailed, DownloadRefused
+from gallery.downloads.errors import DownloadFailed
+from gallery.downloads.names import Names
 from gallery.downloads.vetting import Address
 
 MOST_TRIED = 4  # addresses of one name
-RESOLVERS = 16  # names looked up at once
 
 _ends_at: ContextVar[float] = ContextVar("ends_at", default=float("inf"))
 
@@ -95,8 +92,7 @@ class VettedNetwork(httpcore.NetworkBackend):
     def __init__(self, is_allowed: Callable[[Address], bool]) -> None:
         self._is_allowed = is_allowed
         self._tcp = httpcore.SyncBackend()
-        # Looking up a name knows no time limit, so somebody else waits for it.
-        self._resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
+        self._names = Names()
 
     def connect_tcp(
         self,
@@ -120,26 +116,7 @@ class VettedNetwork(httpcore.NetworkBackend):
 
     def _vetted(self, host: str, port: int, timeout: float | None) -> list[Address]:
         """Return addresses of the host, no two alike. Raise DownloadRefused if any is not fine."""
-        addresses = self._addresses(host, port, timeout)
+        addresses = self._names.look_up(host, seconds=_remaining(timeout))
         if not all(map(self._is_allowed, addresses)):
             raise vetting.not_public(host)
         return addresses[:MOST_TRIED]
-
-    def _addresses(self, host: str, port: int, timeout: float | None) -> list[Address]:
-        lookup = self._resolvers.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        try:
-            found = lookup.result(_remaining(timeout))
-        except TimeoutError as error:
-            lookup.cancel()
-            raise DownloadFailed(
-                f"The address of {host} could not be looked up in time.", may_pass=True
-            ) from error
-        except socket.gaierror as error:
-            if error.errno == socket.EAI_AGAIN:
-                raise DownloadFailed(
-                    f"The address of {host} cannot be looked up now.", may_pass=True
-                ) from error
-            raise DownloadFailed(f"There is no host {host.rstrip('.')}.") from error
-        except UnicodeError as error:
-            raise DownloadRefused("The address names no host.") from error
-        return list(dict.fromkeys(ip_address(str(place[0])) for *_, place in found))

@@ -7,6 +7,6 @@ what it finds, `review` reads them, `decisions` is what a person makes of them.
 
 from __future__ import annotations
 
-from gallery.duplicates.likeness import Likeness, like, like_image, refuse
+from gallery.duplicates.likeness import LikeAnother, Likeness, check, like, like_image
 
-__all__ = ["Likeness", "like", "like_image", "refuse"]
+__all__ = ["LikeAnother", "Likeness", "check", "like", "like_image"]

@@ -68,7 +68,7 @@ class Library(NamedTuple):
         return np.where(is_known, bits, 64)
 
 
-def library_of(owner_id: int) -> Library:
+def hashes_of(owner_id: int) -> Library:
     with connection.cursor() as cursor:
         cursor.execute(_HASHES, [owner_id])
         ids, hashes = (

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Greatest, Least
 
-from gallery import removal
+from gallery import originals, removal
 from gallery.duplicates import grouping, merging, verdicts
 from gallery.errors import DuplicatesChanged
 from gallery.models import (
@@ -123,8 +123,7 @@ def replace(choice: Choice, viewer: User) -> int:
     """
     with _decided(choice, viewer) as chosen:
         _check_ready(chosen.main)
-        name = chosen.main.file.name
-        if not name or not chosen.main.file.storage.exists(name):
+        if not originals.is_there(chosen.main):
             raise DuplicatesChanged(FILE_MISSING)
         if any(_is_shown_less(image, [chosen.main]) for image in chosen.others):
             raise DuplicatesChanged(WOULD_PUBLISH)

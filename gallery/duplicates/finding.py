@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from embeddings.models import Space
 from embeddings.streams import read_vectors
-from gallery import inspection, spaces, thumbnails
+from gallery import inspection, originals, spaces, thumbnails
 from gallery.decoding import decoders
 from gallery.duplicates import candidates, grouping
 from gallery.duplicates.candidates import HASH_BITS, Candidates, Library
@@ -82,7 +82,7 @@ def compare(owner_id: int, image_ids: Sequence[int], *, proofs: Proofs | None = 
 
     Large images are decoded to prove that they are the same, as far as `proofs` goes.
     """
-    library = candidates.library_of(owner_id)
+    library = candidates.hashes_of(owner_id)
     space = spaces.active()
     parts = [candidates.same_pixels(image_ids), candidates.near_hashes(library, image_ids)]
     if space is not None:
@@ -98,7 +98,7 @@ def compare_all(owner_id: int, *, advance: Advance | None = None) -> int:
     duplicates. With `advance`, the neighbours of every vector are looked at too, and it is told
     how many images are done: minutes for 100,000, where the rest takes seconds.
     """
-    library = candidates.library_of(owner_id)
+    library = candidates.hashes_of(owner_id)
     space = spaces.active()
     before = DuplicatePair.objects.filter(first__owner_id=owner_id)
     pairs = np.array(list(before.values_list("first_id", "second_id")), np.int64).reshape(-1, 2)
@@ -181,7 +181,7 @@ def _all_pixels_sha256(image_id: int) -> str:
     if image is None:
         return ""
     try:
-        with image.file.open("rb") as file:
+        with originals.opened(image) as file:
             pixels = decoders.open_stored(file, edge=inspection.MAX_EDGE)
     except (GalleryError, OSError):
         return ""

@@ -12,7 +12,7 @@ from gallery import thumbnails
 from gallery.digests import Digests
 from gallery.duplicates import finding, verdicts
 from gallery.errors import ImageRefused
-from gallery.models import DuplicateKind, Image, ImageQuerySet
+from gallery.models import DuplicateKind, Image, ImageQuerySet, OnDuplicates
 
 if TYPE_CHECKING:
     from gallery.ingest import Added
@@ -48,19 +48,31 @@ def like_image(image: Image) -> list[Likeness]:
     return _like(digests, others.exclude(sha256__in=apart))
 
 
-def refuse(added: Added) -> None:
-    """As the `note` of `ingest.add_image`: refuse a new image whose pixels its owner has already.
+class LikeAnother(ImageRefused):
+    """A new image shows what another of its owner's shows, and was not to be stored then."""
 
-    Large images are decoded wholly to prove it. Raise ImageRefused, which undoes the storing.
+    def __init__(self, note: Note) -> None:
+        super().__init__(f"{note.text} It was not stored.")
+        self.image = note.image
+
+
+def check(added: Added, wanted: OnDuplicates) -> None:
+    """As the `note` of `ingest.add_image`: refuse a new image that shows what another shows.
+
+    Large images are decoded wholly to prove that their pixels are the same. Raise LikeAnother,
+    which undoes the storing.
     """
-    if not added.is_new:
+    if wanted == OnDuplicates.NOTE or not added.is_new:
         return
+    alike = like_image(added.image)
     proofs = finding.Proofs()
-    for found in like_image(added.image):
+    for found in alike:
         if found.kind != DuplicateKind.PIXELS:
             continue
         if _is_proven(added.image) or proofs.are_same(added.image.pk, found.image.pk):
-            raise ImageRefused(f"You have an image of the same pixels: {found.image}.")
+            raise LikeAnother(_is_same_as(found.image))
+    if alike and wanted == OnDuplicates.REFUSE_NEAR:
+        raise LikeAnother(_looks_like(alike[0].image))
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,16 @@ def note_of(added: Added) -> Note | None:
     if first is None:
         return None
     if first.kind == DuplicateKind.PIXELS and _is_proven(added.image):
-        return Note(f"You have an image of the same pixels: {first.image}.", first.image)
-    return Note(f"It looks much like {first.image}.", first.image)
+        return _is_same_as(first.image)
+    return _looks_like(first.image)
+
+
+def _is_same_as(image: Image) -> Note:
+    return Note(f"You have an image of the same pixels: {image}.", image)
+
+
+def _looks_like(image: Image) -> Note:
+    return Note(f"It looks much like {image}.", image)
 
 
 def _is_proven(image: Image) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gallery import originals
 from gallery.decoding import decoders
 from gallery.errors import GalleryError
 from gallery.models import Image
@@ -23,7 +24,7 @@ def complete(image_ids: Sequence[int]) -> Iterator[str]:
             yield ""
             continue
         try:
-            with image.file.open("rb") as file:
+            with originals.opened(image) as file:
                 studied = decoders.study(file)
         except (GalleryError, OSError) as error:
             yield f"Image {image_id} cannot be compared: {error}"

@@ -58,13 +58,13 @@ def groups_of(viewer: User) -> QuerySet[DuplicateGroup]:
 
 
 def read(groups: Iterable[DuplicateGroup]) -> list[ReviewedGroup]:
-    """Return groups with all that is needed to show them, in five statements for any number."""
+    """Return groups with all that is needed to show them, in six statements for any number."""
     listed = list(groups)
     members = (
         Image.objects.filter(duplicate_member__group__in=listed)
         .annotate(group_id=F("duplicate_member__group"))
         .select_related("album", "owner")
-        .prefetch_related("tags")
+        .prefetch_related("tags", "captions")
         .defer("full_text")
     )
     images: dict[int, list[Image]] = defaultdict(list)

@@ -23,16 +23,18 @@ LEASE_SECONDS = 300
 ATTEMPTS_WITH_DECODING = 2
 MAX_ATTEMPTS = 5
 
-# An image waits for its vector first: without one it is near to nothing.
+# An image waits for its vector first: without one it is near to nothing. A lease from further ahead
+# than leases go was given before the clock was set back.
 _CLAIM = """
 UPDATE gallery_duplicatecheck SET attempts = attempts + 1,
-    lease_until = now() + make_interval(secs => %s)
+    lease_until = now() + make_interval(secs => %(lease)s)
 FROM gallery_image image
 WHERE image.id = gallery_duplicatecheck.image_id AND gallery_duplicatecheck.id IN (
     SELECT waiting.id FROM gallery_duplicatecheck waiting
     JOIN gallery_image ON gallery_image.id = waiting.image_id AND gallery_image.state <> 'waiting'
     WHERE waiting.lease_until IS NULL OR waiting.lease_until < now()
-    ORDER BY waiting.id LIMIT %s FOR UPDATE OF waiting SKIP LOCKED)
+        OR waiting.lease_until > now() + make_interval(secs => 2 * %(lease)s)
+    ORDER BY waiting.id LIMIT %(n)s FOR UPDATE OF waiting SKIP LOCKED)
 RETURNING image.owner_id, image.id, attempts
 """
 
@@ -75,7 +77,7 @@ def is_due() -> bool:
 def _claim() -> dict[tuple[int, bool], list[int]]:
     """Return images by their owner, and whether they may be decoded."""
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM, [LEASE_SECONDS, AT_ONCE])
+        cursor.execute(_CLAIM, {"lease": LEASE_SECONDS, "n": AT_ONCE})
         rows = cursor.fetchall()
     claimed: dict[tuple[int, bool], list[int]] = defaultdict(list)
     given_up = []

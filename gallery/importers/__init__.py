@@ -15,6 +15,7 @@ from typing import IO, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from gallery.descriptions import Description
+from gallery.storage.originals import Original
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class Skipped:
 
 class SourceUnreadable(Exception):
     """The source itself cannot be read: a sentence that says what to do. No item is at fault."""
+
+
+class SourceAway(SourceUnreadable):
+    """The source does not answer now. It is asked again for a while, by itself."""
 
 
 class ItemUnreadable(Exception):
@@ -87,6 +92,18 @@ class Source(BaseModel, ABC):
         Called from several threads at once. Raise ItemUnreadable, SourceUnreadable, or OSError
         for what may pass.
         """
+
+    def original(self, key: str, version: str) -> Original | None:
+        """Say where an item stays, when the gallery is only to refer to it; None: it is copied."""
+        return None
+
+    def open_original(self, original: Original) -> IO[bytes]:
+        """Return the bytes of an item that stays, in the version that was listed. As `open`."""
+        return self.open(original.key)
+
+    def is_bare(self) -> bool:
+        """Whether nothing at all is where it reads, as where a disk is not mounted."""
+        return False
 
     def stop(self) -> None:
         """Let `items`, on another thread, come to its end soon."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import tarfile
@@ -10,17 +11,19 @@ import time
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import IO, ClassVar, cast
 
 from django.conf import settings
 from pydantic import Field, field_validator
 
+from gallery import texts
 from gallery.importers import Item, ItemUnreadable, Skipped, SourceUnreadable
 from gallery.trees import names, takeout
 from gallery.trees.listing import File, Tree
 from gallery.trees.members import Limits, Member, Members
 from gallery.trees.sidecars import MAX_BYTES
-from gallery.trees.tars import Tar, unpacked
+from gallery.trees.tars import MakeRoom, Tar, unpacked
 from gallery.trees.zips import Zip
 
 _PACKINGS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
@@ -28,10 +31,12 @@ _NOT_READ = {b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\x28\xb5\x2f\xfd": "zstd"}
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 
 # Open archives, so that threads and the turns of a worker do not list or unpack them anew.
-_KEPT = 2
+_KEPT = 4
 _KEPT_SECONDS = 900.0
 
 _Identity = tuple[str, int, int, int, int]
+
+log = logging.getLogger(__name__)
 
 
 class Archive(Tree):
@@ -79,11 +84,14 @@ class _Box:
         self._members = members
         self._key_by_name = dict(self.files)
 
+    def size(self, file: File) -> int:
+        return self._members.by_key[file.key].size
+
     def version(self, file: File) -> str:
         member = self._members.by_key[file.key]
         if member.skip:
             raise ItemUnreadable(member.skip)
-        return member.version
+        return self._members.version(member)
 
     def read(self, name: str) -> bytes:
         member = self._members.by_key[self._key_by_name[name]]
@@ -106,7 +114,7 @@ class _OpenArchives:
         with self._lock:
             identity = _identity(path)
             if identity not in self._kept:
-                self._kept[identity] = _open_archive(path)
+                self._kept[identity] = _open_archive(path, self._make_room)
             self._kept.move_to_end(identity)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
@@ -119,6 +127,19 @@ class _OpenArchives:
         """Let go of all; what is being read stays open until it is read."""
         with self._lock:
             self._kept.clear()
+
+    def _make_room(self, copy: IO[bytes], size: int) -> None:
+        """Let go of other copies, so that all have no more than one may, and the disk has room."""
+        copies = [one for one, members in self._kept.items() if members.copied_bytes]
+        others = sum(self._kept[one].copied_bytes for one in copies)
+        while copies and (others + size > settings.ARCHIVE_MAX_BYTES or _is_full(copy)):
+            others -= self._kept.pop(copies.pop(0)).copied_bytes
+        if _is_full(copy):
+            raise SourceUnreadable(
+                f"The archive is packed, and unpacked it has more than {size / 1e9:,.1f} GB, for "
+                "which the folder for temporary files (TMPDIR) has no room. Make room in it, or "
+                "unpack the archive and import the folder."
+            )
 
     def _look_later(self) -> None:
         self._timer = threading.Timer(_KEPT_SECONDS, self._forget_unused)
@@ -138,22 +159,34 @@ class _OpenArchives:
 open_archives = _OpenArchives()
 
 
-def _open_archive(path: str) -> Members:
+def _is_full(file: IO[bytes]) -> bool:
+    """Whether the disk of a file has no more room than what is left to all else."""
+    disk = os.fstatvfs(file.fileno())
+    return disk.f_bavail * disk.f_frsize < settings.UPLOAD_FREE_BYTES
+
+
+def _open_archive(path: str, make_room: MakeRoom) -> Members:
     try:
         # Without O_NONBLOCK a pipe in its place would be waited for, for ever.
         file: IO[bytes] = cast(
             "IO[bytes]", os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
         )
     except OSError as error:
-        raise SourceUnreadable(f"There is no archive {path}: {error.strerror}.") from error
-    try:
-        return _members(file, _limits())
-    except BaseException:
-        file.close()
-        raise
+        raise _missing(path, error.strerror) from error
+    with ExitStack() as undo:
+        undo.callback(file.close)
+        members = _members(file, _limits(), make_room)
+        undo.pop_all()
+    return members
 
 
-def _members(file: IO[bytes], limits: Limits) -> Members:
+def _missing(path: str, why: str | None) -> SourceUnreadable:
+    # Who has sent it need not know where it lies.
+    log.warning("There is no archive %s: %s", path, why)
+    return SourceUnreadable(f"There is no archive {texts.file_name(path)}: {why}.")
+
+
+def _members(file: IO[bytes], limits: Limits, make_room: MakeRoom) -> Members:
     """Return what is in the file, whatever it is called. Raise SourceUnreadable."""
     head = file.read(tarfile.BLOCKSIZE)
     for magic, packing in _NOT_READ.items():
@@ -164,9 +197,9 @@ def _members(file: IO[bytes], limits: Limits) -> Members:
     for magic, packing in _PACKINGS.items():
         if head.startswith(magic):
             file.seek(0)
-            copy = unpacked(file, packing, limits)
+            tar = unpacked(file, packing, limits, make_room)
             file.close()
-            return Tar(copy, limits)
+            return tar
     is_zip = head.startswith(_ZIP)
     if not is_zip and head[257:262] == b"ustar":
         return Tar(file, limits)
@@ -192,9 +225,9 @@ def _identity(path: str) -> _Identity:
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError as error:
-        raise SourceUnreadable(f"There is no archive {path}: {error.strerror}.") from error
+        raise _missing(path, error.strerror) from error
     if not stat.S_ISREG(status.st_mode):
-        raise SourceUnreadable(f"There is no archive {path}: it is no file.")
+        raise _missing(path, "it is no file")
     return path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -203,6 +236,7 @@ def _limits() -> Limits:
         members=settings.ARCHIVE_MAX_MEMBERS,
         total_bytes=settings.ARCHIVE_MAX_BYTES,
         member_bytes=settings.MAX_IMAGE_BYTES,
+        video_bytes=settings.VIDEO_MAX_BYTES,
         ratio=settings.ARCHIVE_MAX_RATIO,
     )
 

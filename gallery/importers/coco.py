@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cached_property
-from typing import IO, Any, ClassVar, Literal
+from typing import IO, Any, ClassVar, Literal, NamedTuple
 
 import ijson
 from pydantic import Field, field_validator
@@ -26,6 +26,7 @@ from gallery.tables.opening import on_disk, open_file
 
 _SOURCE = "coco"
 _MOST_NAMED = 100_000  # categories and licences, which are held in memory
+_LONGEST_NAME, _LONGEST_URL = 200, 2000  # characters; no tag and no licence is as long
 # What says nothing new about an image: its record has it, or the file itself does.
 _SAID_ELSEWHERE = frozenset({"id", "license", "file_name", "coco_url", "flickr_url"})
 _SAID_BY_THE_FILE = frozenset({"width", "height"})
@@ -93,14 +94,14 @@ class Coco(Source):
         return ImageFolder(self.images) if self.images else None
 
     def _item(
-        self, number: int, image: Any, said: Gathered, licence_by_id: Mapping[str, Any]
+        self, number: int, image: Any, said: Gathered, licence_by_id: Mapping[str, _Named]
     ) -> Item | Skipped:
         where = f"image {number}"
         problem = unstorable_within(image) if isinstance(image, dict) else "is no object"
         if problem:
             return Skipped(key=where, reason=f"Image {number:,} {problem}.")
         name = values.text(image.get("file_name"))
-        licence = licence_by_id.get(values.text(image.get("license")), {})
+        licence = licence_by_id.get(values.text(image.get("license")), _Named("", ""))
         about = _described(image, licence, said.of(values.text(image.get("id"))))
         if self._folder is not None:
             if not name:
@@ -113,15 +114,21 @@ class Coco(Source):
         return item_at(url, where=where, about=about)
 
 
+class _Named(NamedTuple):
+    """A category or a licence."""
+
+    name: str
+    url: str
+
+
 def _described(
-    image: Mapping[str, Any], licence: Mapping[str, Any], said: Iterable[tuple[str, str]]
+    image: Mapping[str, Any], licence: _Named, said: Iterable[tuple[str, str]]
 ) -> Description:
     heard = list(said)
     captions = list(dict.fromkeys(text for what, text in heard if what == "caption" and text))
     names = dict.fromkeys(text for what, text in heard if what == "category")
     tags, more_tags = values.within_tags(names)
-    licence_url = values.text(licence.get("url"))
-    short = licences.named(licence_url)
+    short = licences.named(licence.url)
     address = values.text(image.get("flickr_url")) or values.text(image.get("coco_url"))
     # When it was collected, not when it was taken: COCO's date_captured is of the crawl.
     rest = {
@@ -129,14 +136,14 @@ def _described(
         for name, value in image.items()
         if name not in _SAID_ELSEWHERE | _SAID_BY_THE_FILE
     }
-    rest |= {"coco_id": image.get("id"), "licence_url": licence_url, "more_tags": more_tags}
+    rest |= {"coco_id": image.get("id"), "licence_url": licence.url, "more_tags": more_tags}
     rest["more_captions"] = captions[MAX_CAPTIONS:]
     return Description(
         captions=tuple((_SOURCE, text) for text in captions[:MAX_CAPTIONS]),
         tags=tags,
-        licence=texts.printable(
-            short if short != licence_url else values.text(licence.get("name")) or licence_url
-        )[:200],
+        licence=texts.printable(short if short != licence.url else licence.name or licence.url)[
+            :200
+        ],
         source_url=address if is_source_url(address) else "",
         metadata=values.metadata(rest),
     )
@@ -154,17 +161,20 @@ def _annotations(file: IO[bytes]) -> Iterator[tuple[str, tuple[str, str]]]:
             yield image_id, ("caption", caption[:MAX_CAPTION])
         category = category_by_id.get(values.text(annotation.get("category_id")))
         if category is not None:
-            yield image_id, ("category", values.text(category.get("name")))
+            yield image_id, ("category", category.name)
 
 
-def _named(file: IO[bytes], table: str) -> dict[str, Mapping[str, Any]]:
+def _named(file: IO[bytes], table: str) -> dict[str, _Named]:
     """Return licences or categories by their id."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, _Named] = {}
     for entry in _entries(file, table):
         if len(found) == _MOST_NAMED:
             raise SourceUnreadable(f"The file has more than {_MOST_NAMED:,} {table}.")
         if isinstance(entry, dict) and not unstorable_within(entry):
-            found[values.text(entry.get("id"))] = entry
+            found[values.text(entry.get("id"))[:_LONGEST_NAME]] = _Named(
+                values.text(entry.get("name"))[:_LONGEST_NAME],
+                values.text(entry.get("url"))[:_LONGEST_URL],
+            )
     return found
 
 

@@ -20,7 +20,7 @@ from gallery.tables import BadRow, Row, licences, values
 from gallery.tables.addresses import is_source_url, item_at
 from gallery.tables.folders import ImageFolder
 from gallery.tables.joins import Gathered, Seen
-from gallery.tables.opening import Format, open_table
+from gallery.tables.opening import Format, open_table, shown
 
 _IMAGES = frozenset({"ImageID", "OriginalURL"})
 _LABELS = frozenset({"ImageID", "LabelName"})
@@ -28,6 +28,7 @@ _NAMES = frozenset({"LabelName", "DisplayName"})
 _HEADERLESS_NAMES = Format(names=("LabelName", "DisplayName"))  # class-descriptions of V4 to V6
 _LABEL_PREFIXES = ("/m/", "/g/")
 _MOST_NAMES = 1_000_000  # of labels, which are held in memory; the dataset has 21,000
+_LONGEST_NAME = 200  # characters; no tag is as long
 _COPIES = "https://s3.amazonaws.com/open-images-dataset"  # of Common Visual Data, named by the docs
 _SAID_ELSEWHERE = frozenset(
     {"OriginalURL", "OriginalLandingURL", "License", "Author", "Title", "Thumbnail300KURL"}
@@ -112,7 +113,9 @@ class OpenImages(Source):
         """Return the image of a row; None where it is not in the folder that was given."""
         if isinstance(row, BadRow):
             return Skipped(key=where, reason=row.reason)
-        image_id = values.text(row.cells["ImageID"])
+        image_id = values.text(row.cells.get("ImageID"))
+        if not image_id:
+            return Skipped(key=where, reason=f"{where.capitalize()} has no ImageID.")
         if self._folder is not None:
             subset = values.text(row.cells.get("Subset"))
             for path in (f"{image_id}.jpg", f"{subset}/{image_id}.jpg"):
@@ -127,7 +130,7 @@ class OpenImages(Source):
     def _url(self, image_id: str, cells: Mapping[str, Any]) -> str:
         if self.address == "copy":
             return f"{_COPIES}/{values.text(cells.get('Subset'))}/{image_id}.jpg"
-        original = values.text(cells["OriginalURL"])
+        original = values.text(cells.get("OriginalURL"))
         if self.address == "thumbnail":
             # Where there is none, the documentation says to take the original.
             return values.text(cells.get("Thumbnail300KURL")) or original
@@ -153,12 +156,11 @@ class OpenImages(Source):
         """Yield (image id, label) of those that are sure enough."""
         with open_table(place) as table:
             for row in table.rows():
-                if isinstance(row, BadRow):
-                    raise SourceUnreadable(f"{place}: {row.reason}")
+                image_id, label = _both(row, place, ("ImageID", "LabelName"))
                 # A table of boxes has no doubts: what has no confidence is certain.
-                confidence = values.number(row.cells.get("Confidence"))
+                confidence = values.number(_cells(row, place).get("Confidence"))
                 if confidence is None or confidence >= max(self.least_confidence, 1e-9):
-                    yield row.cells["ImageID"], row.cells["LabelName"]
+                    yield image_id, label
 
     def _left_over(self, missing: int, seen: Seen) -> Iterator[Skipped]:
         """Say what the tables and the folder do not have in common."""
@@ -178,7 +180,7 @@ def _kind(place: str) -> Literal["images", "labels", "names"]:
         with open_table(place) as table:
             columns = set(table.columns)
     except SourceUnreadable as error:
-        raise SourceUnreadable(f"{place}: {error}") from error
+        raise SourceUnreadable(f"{shown(place)}: {error}") from error
     if columns >= _IMAGES:
         return "images"
     if columns >= _LABELS:
@@ -186,7 +188,7 @@ def _kind(place: str) -> Literal["images", "labels", "names"]:
     if columns >= _NAMES or any(name.startswith(_LABEL_PREFIXES) for name in columns):
         return "names"
     raise SourceUnreadable(
-        f"{place} is no table of Open Images: it needs the columns ImageID and OriginalURL, "
+        f"{shown(place)} is no table of Open Images: it needs the columns ImageID and OriginalURL, "
         "ImageID and LabelName, or LabelName and DisplayName."
     )
 
@@ -197,11 +199,28 @@ def _names(places: list[str]) -> dict[str, str]:
     for place in places:
         for row in _rows_of_names(place):
             if len(found) == _MOST_NAMES:
-                raise SourceUnreadable(f"{place} has more than {_MOST_NAMES:,} names of labels.")
-            if isinstance(row, BadRow):
-                raise SourceUnreadable(f"{place}: {row.reason}")
-            found[row.cells["LabelName"]] = row.cells["DisplayName"]
+                most = f"more than {_MOST_NAMES:,} names of labels"
+                raise SourceUnreadable(f"{shown(place)} has {most}.")
+            label, name = _both(row, place, ("LabelName", "DisplayName"))
+            found[label] = name
     return found
+
+
+def _cells(row: Row | BadRow, place: str) -> Mapping[str, Any]:
+    """Return the cells; raise SourceUnreadable where there are none: labels would be missing."""
+    if isinstance(row, BadRow):
+        raise SourceUnreadable(f"{shown(place)}: {row.reason}")
+    return row.cells
+
+
+def _both(row: Row | BadRow, place: str, columns: tuple[str, str]) -> tuple[str, str]:
+    """Return what two columns say; raise SourceUnreadable where one of them says nothing."""
+    cells = _cells(row, place)
+    first, second = (values.text(cells.get(column))[:_LONGEST_NAME] for column in columns)
+    if not first or not second:
+        missing = columns[1] if first else columns[0]
+        raise SourceUnreadable(f"{shown(place)}: Row {row.number:,} has no {missing}.")
+    return first, second
 
 
 def _rows_of_names(place: str) -> Iterator[Row | BadRow]:

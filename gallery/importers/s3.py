@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import IO, Any, ClassVar, cast
+from typing import IO, Any, ClassVar
 
 from django.conf import settings
 from pydantic import Field, field_validator
 
-from gallery.importers import Item, ItemUnreadable, Skipped, Source, SourceUnreadable
-from gallery.storage import addresses, clients
+from gallery.importers import (
+    Item,
+    ItemUnreadable,
+    Skipped,
+    Source,
+    SourceAway,
+    SourceUnreadable,
+)
+from gallery.storage import addresses, clients, places
 from gallery.storage.addresses import BucketAddress
 from gallery.storage.clients import BucketUnavailable, told_as_os_errors
+from gallery.storage.fetching import Wanted, fetch, version_of
+from gallery.storage.originals import FileTooLarge, Original, OriginalReplaced
 from gallery.trees import names
+from gallery.videos import limits
 
-_MEMORY_BYTES = 8 * 2**20
 # Bytes of these have to be asked for a day before.
 _FROZEN = {"GLACIER", "DEEP_ARCHIVE"}
+_MAX_ADDRESS = 1500
 
 
 class Bucket(Source):
-    """Image files of a bucket, without hidden ones. They are copied into the gallery."""
+    """Image files of a bucket, without hidden ones. They are copied into the gallery, or stay."""
 
     kind: ClassVar[str] = "s3"
     opens_slowly: ClassVar[bool] = True
 
     url: str = Field(description="the bucket, as s3://bucket/prefix?endpoint=...&region=...")
     anonymous: bool = Field(default=False, description="ask without keys: the bucket is public")
+    in_place: bool = Field(
+        default=False, description="leave the originals there, and store thumbnails alone"
+    )
 
     @field_validator("url")
     @classmethod
     def known(cls, value: str) -> str:
+        if len(value) > _MAX_ADDRESS:
+            raise ValueError("the address is too long")
         addresses.parse_bucket(value)  # raises ValueError
         return value
 
@@ -59,39 +74,51 @@ class Bucket(Source):
             raise _source_unreadable(error, self.title) from error
 
     def open(self, key: str) -> IO[bytes]:
-        # Closed by whoever is given it.
-        fetched = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
-        try:
-            with told_as_os_errors("give a file"):
-                self._fetch(key, cast("IO[bytes]", fetched))
-        except BaseException as error:
-            fetched.close()
-            if isinstance(error, BucketUnavailable) and error.is_settled:
-                raise ItemUnreadable(f"{_sentence(error)}.") from error
-            if isinstance(error, FileNotFoundError):
-                raise ItemUnreadable("The bucket no longer has the file.") from error
-            raise
-        fetched.seek(0)
-        return cast("IO[bytes]", fetched)
+        most = limits.most_bytes(key)
+        with self._told(most):
+            return fetch(
+                self._client, Wanted(self._address.bucket, f"{self._start}{key}", most=most)
+            )
 
-    def _fetch(self, key: str, into: IO[bytes]) -> None:
-        name = {"Bucket": self._address.bucket, "Key": f"{self._start}{key}"}
+    def original(self, key: str, version: str) -> Original | None:
+        if not self.in_place:
+            return None
+        return Original(address=self.url, key=key, version=version, is_anonymous=self.anonymous)
+
+    def open_original(self, original: Original) -> IO[bytes]:
         most = settings.MAX_IMAGE_BYTES
-        if self._client.head_object(**name)["ContentLength"] > most:
-            raise ItemUnreadable(f"The file is larger than {most // 10**6} MB.")
-        self._client.download_fileobj(*name.values(), into, Config=clients.TRANSFER)
+        with self._told(most):
+            return places.place_of(original).open(original.key, original.version, most=most)
+
+    @contextmanager
+    def _told(self, most: int) -> Iterator[None]:
+        """Say whether one file, the bucket as it is set, or the network is at fault."""
+        try:
+            yield
+        except FileTooLarge as error:
+            raise ItemUnreadable(f"The file is larger than {most // 10**6} MB.") from error
+        except OriginalReplaced as error:
+            raise ItemUnreadable(
+                "The file was replaced after it was listed: run the import again."
+            ) from error
+        except FileNotFoundError as error:
+            raise ItemUnreadable("The bucket no longer has the file.") from error
+        except BucketUnavailable as error:
+            if error.is_refused:
+                raise ItemUnreadable(f"{_sentence(error)}.") from error
+            raise _source_unreadable(error, self.title) from error
 
     def _item(self, entry: dict[str, Any]) -> Item | Skipped | None:
         key = entry["Key"].removeprefix(self._start)
         path = PurePosixPath(key)
         is_hidden = any(part.startswith(".") for part in path.parts)
-        if is_hidden or path.suffix.lower() not in names.IMAGE_SUFFIXES:
+        if is_hidden or not names.is_taken(path.name):
             return None
         if "\0" in key:
             return Skipped(key=key.replace("\0", "?"), reason="No name may have a NUL in it.")
         if entry.get("StorageClass") in _FROZEN:
             return Skipped(key=key, reason="It lies in an archive: restore it in the bucket first.")
-        return Item(key=key, name=path.name, version=entry["ETag"].strip('"'))
+        return Item(key=key, name=path.name, version=version_of(entry))
 
     @property
     def _start(self) -> str:
@@ -110,12 +137,11 @@ class Bucket(Source):
 
 
 def _source_unreadable(error: OSError, title: str) -> SourceUnreadable:
-    hint = (
-        " Look at the keys in the environment, or ask without them (anonymous)."
-        if isinstance(error, BucketUnavailable) and error.is_settled
-        else " Try again later."
-    )
-    return SourceUnreadable(f"{title}: {_sentence(error)}.{hint}")
+    sentence = f"{title}: {_sentence(error)}."
+    if not isinstance(error, BucketUnavailable) or error.is_away:
+        return SourceAway(sentence)
+    hint = "Look at the keys in the environment, or ask without them (anonymous)."
+    return SourceUnreadable(f"{sentence} {hint}")
 
 
 def _sentence(error: OSError) -> str:

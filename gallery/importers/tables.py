@@ -20,7 +20,7 @@ from gallery.tables.columns import Columns, describe, recognise
 from gallery.tables.folders import ImageFolder
 from gallery.tables.joins import Gathered, Seen
 from gallery.tables.lines import Encoding
-from gallery.tables.opening import Format, open_table
+from gallery.tables.opening import Format, open_table, shown
 
 _CHOICES = (
     "url", "path", "caption", "tags", "album", "category", "licence", "attribution", "taken_at",
@@ -66,6 +66,11 @@ class Table(Source):
     @property
     def title(self) -> str:
         return self.file
+
+    @property
+    def place(self) -> str:
+        # Paths mean other files below another folder.
+        return f"{self.kind}:{self.file}" + (f" in {self.images}" if self.images else "")
 
     def items(self) -> Iterator[Item | Skipped]:
         with ExitStack() as stack:
@@ -138,5 +143,6 @@ class Table(Source):
         if self.keywords:
             with open_table(self.keywords) as table:
                 if not unsplash.is_keywords(table.columns):
-                    raise SourceUnreadable(f"{self.keywords} has no columns photo_id and keyword.")
+                    table_name = shown(self.keywords)
+                    raise SourceUnreadable(f"{table_name} has no columns photo_id and keyword.")
                 found.add(unsplash.keywords(table.rows()))

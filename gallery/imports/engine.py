@@ -6,10 +6,10 @@ is listed stays listed, what is stored is written down with its image, the rest 
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from threading import Barrier, BrokenBarrierError
@@ -20,21 +20,23 @@ from django.db import connections, transaction
 from django.db.models import F
 
 from gallery.decoding import decoders
-from gallery.errors import StorageUnavailable
-from gallery.importers import SourceUnreadable, registry
-from gallery.imports import leases, ledger, listing, sent, undoing
+from gallery.errors import StorageAway, StorageUnavailable
+from gallery.importers import SourceAway, SourceUnreadable, registry
+from gallery.imports import emptiness, leases, ledger, listing, sent, undoing
+from gallery.imports.ahead import Ahead
 from gallery.imports.errors import DatabaseAway
+from gallery.imports.half_read import HalfRead
 from gallery.imports.leases import Lease
 from gallery.imports.ledger import Progress
 from gallery.imports.listing import Reader
+from gallery.imports.outages import Outage
 from gallery.imports.patience import patient
 from gallery.imports.storing import Outcome, Storer, fail_hopeless
 from gallery.models import ImportItem, ImportRun, ItemState, RunState
 
-STORERS = 3  # at least: beside those that wait for a decoder, one hashes and one writes
+STORERS = 4  # at least: beside those that wait for a decoder, one hashes, and one for the disk
 # Downloads mostly wait for others.
 OPENERS = 16
-CHUNK = 32  # items that are read from the ledger at once
 SETTLE_SECONDS = 5.0
 BARRIER_SECONDS = 30
 LOOK_SECONDS = 0.1  # how often the loop looks around while threads work
@@ -46,6 +48,7 @@ class News:
 
     progress: Progress
     outcomes: tuple[Outcome, ...] = ()
+    waits: str = ""  # why nothing goes on, where it does not
 
 
 Tell = Callable[[News], None]
@@ -56,12 +59,16 @@ def work(
     *,
     goes_on: Callable[[], bool] = lambda: True,
     tell: Tell = lambda _news: None,
+    half_read: HalfRead | None = None,
 ) -> None:
     """Work on the run until it is done, stopped by others, or `goes_on` says no.
 
+    With `half_read`, a source that is not read to its end then is read on from there the next time.
     The run is refreshed then, and its state says which. Raise ImportBusy when another process has
     it, LeaseLost when one has taken it, DatabaseAway; in all of them the run can go on later.
     """
+    half_read = half_read or HalfRead(most=0)
+    half_read.look(run)
     with _leased(run) as lease:
         try:
             if run.state == RunState.UNDOING:
@@ -69,10 +76,11 @@ def work(
             elif not run.is_listed and run.attempts > settings.JOB_MAX_ATTEMPTS:
                 patient(partial(lease.end, RunState.BROKEN, failure=_deadly()))
             else:
-                _bring_in(lease, goes_on, tell)
+                _bring_in(lease, goes_on, tell, half_read)
         except (SourceUnreadable, StorageUnavailable) as error:
             patient(partial(lease.end, RunState.BROKEN, failure=str(error)))
     patient(run.refresh_from_db)
+    half_read.left(run)
     tell(News(progress=ledger.progress(run)))
 
 
@@ -86,14 +94,13 @@ def _deadly() -> str:
 @contextmanager
 def _leased(run: ImportRun) -> Iterator[Lease]:
     lease = patient(partial(leases.take, run))
-    try:
-        yield lease
-    except DatabaseAway:
-        raise  # there is nobody to give it back to: it ends by itself
-    except BaseException:
-        patient(lease.give_back)
-        raise
-    patient(lease.give_back)
+    with ExitStack() as ending:
+        ending.callback(patient, lease.give_back)
+        try:
+            yield lease
+        except DatabaseAway:
+            ending.pop_all()  # there is nobody to give it back to: it ends by itself
+            raise
 
 
 def _undo(lease: Lease, goes_on: Callable[[], bool], tell: Tell) -> None:
@@ -103,6 +110,7 @@ def _undo(lease: Lease, goes_on: Callable[[], bool], tell: Tell) -> None:
             partial(undoing.take_back, run)
         )
         if not undone:
+            patient(partial(undoing.remove_albums, run))
             patient(lease.recount)
             patient(partial(lease.end, RunState.UNDONE))
             return
@@ -112,21 +120,29 @@ def _undo(lease: Lease, goes_on: Callable[[], bool], tell: Tell) -> None:
             tell(News(progress=lease.progress()))
 
 
-def _bring_in(lease: Lease, goes_on: Callable[[], bool], tell: Tell) -> None:
+def _bring_in(lease: Lease, goes_on: Callable[[], bool], tell: Tell, half_read: HalfRead) -> None:
     sent.check(lease.run)
     source = registry.load(lease.run.source, lease.run.options)
-    reader = None if lease.run.is_listed else Reader(source)
-    try:
+    reader = None
+    with ExitStack() as ending:
+        if not lease.run.is_listed:
+            patient(partial(emptiness.check, lease.run, source))
+            reader = half_read.take(lease.run) or Reader(source, most=sent.most_items(lease.run))
+            ending.callback(reader.stop)
         with _threads(OPENERS) as openers, _threads(_storers()) as storers:
             pools = Pools(openers, storers, _storers())
             _Work(lease, Storer(lease.run, source), reader, pools, tell).until_done(goes_on)
-    finally:
-        if reader is not None:
-            reader.stop()
+        if reader is not None and not goes_on() and half_read.keep(lease.run, reader):
+            ending.pop_all()
 
 
 def _storers() -> int:
-    return max(STORERS, decoders.processes() + 1)
+    return max(STORERS, decoders.processes() + 2)
+
+
+def _share() -> int:
+    """Return how many items of one host may be opened at once: some threads are for others."""
+    return min(settings.DOWNLOAD_HOST_CONCURRENCY, OPENERS - OPENERS // 4)
 
 
 class Pools(NamedTuple):
@@ -146,8 +162,8 @@ class _Work:
         self._tell = tell
         self._opening: dict[Future[IO[bytes] | Outcome], ImportItem] = {}
         self._storing: dict[Future[Outcome], ImportItem] = {}
-        self._ahead: deque[ImportItem] = deque()
-        self._last_seen = 0  # primary key of the last item that was read from the ledger
+        self._ahead = Ahead(lease.run, share=_share())
+        self._outage, self._list_outage = Outage(), Outage()
         self._outcomes: list[Outcome] = []
         self._untouched: list[ImportItem] = []
 
@@ -177,7 +193,7 @@ class _Work:
 
     def _settle(self) -> None:
         """Finish what is in progress, and let the rest wait as if it had not been touched."""
-        self._untouched += self._ahead
+        self._untouched += self._ahead.untouched()
         self._untouched += [item for future, item in self._opening.items() if future.cancel()]
         self._untouched += [item for future, item in self._storing.items() if future.cancel()]
         while self._opening or self._storing:
@@ -200,57 +216,55 @@ class _Work:
         return state == RunState.RUNNING and not patient(partial(_must_give_way, self._lease))
 
     def _report(self) -> None:
-        self._tell(News(progress=self._lease.progress(), outcomes=tuple(self._outcomes)))
+        outcomes, waits = tuple(self._outcomes), self._lease.run.failure
+        self._tell(News(progress=self._lease.progress(), outcomes=outcomes, waits=waits))
         self._outcomes.clear()
 
     def _list(self) -> None:
         """Write a batch of what the source has said, waiting for it where nothing else is to do."""
-        if self._reader is None:
+        if self._reader is None or self._waits:
             return
         is_busy = self._ahead or self._opening or self._storing
-        items = self._reader.take(seconds=0 if is_busy else LOOK_SECONDS)
-        if items:
-            written = patient(partial(listing.write, self._lease.run, items))
-            if written is None:
-                patient(self._lease.recount)
-                self._last_seen = 0
-            else:
-                self._lease.tally.update(written)
+        try:
+            items = self._reader.take(seconds=0 if is_busy else LOOK_SECONDS)
+        except SourceAway as error:
+            self._wait_for(error, self._list_outage)
+            self._reader.begin_anew()
+            return
+        # One that always fails after the same entries is away: only what is new ends that.
+        if (items and self._write(items)) or self._reader.is_over:
+            self._answers(self._list_outage)
+
+    def _write(self, items: list[listing.Row]) -> bool:
+        """Write rows into the ledger; return whether any of them is new or has changed."""
+        written = patient(partial(listing.write, self._lease.run, items))
+        self._ahead.look_again()
+        if written is None:
+            patient(self._lease.recount)
+            self._ahead.begin_anew()
+            return True
+        self._lease.tally.update(written)
+        return bool(written)
 
     def _fill(self) -> None:
         """Give the threads enough to do, and never more."""
+        if self._waits:
+            if not (self._opening or self._storing):
+                time.sleep(LOOK_SECONDS)
+            return
         while len(self._opening) + len(self._storing) < OPENERS + self._pools.width:
-            if not self._ahead and not self._read_ahead():
+            is_idle = not (self._opening or self._storing)
+            item = self._ahead.next(self._opening.values(), is_idle=is_idle)
+            if item is None:
                 return
-            item = self._ahead[0]
             is_slow = bool(item.url) or self._storer.source.opens_slowly
             if not is_slow and len(self._storing) >= 2 * self._pools.width:
+                self._ahead.put_back(item)
                 return
-            self._ahead.popleft()
             if is_slow:
                 self._opening[self._pools.openers.submit(self._storer.open, item)] = item
             else:
                 self._storing[self._pools.storers.submit(self._storer.open_and_store, item)] = item
-
-    def _read_ahead(self) -> bool:
-        """Read a chunk of items that wait; return whether there was one.
-
-        Those that were open when a process died come last and one by one: the guilty one harms
-        no neighbour.
-        """
-        waiting = self._lease.run.items.filter(state=ItemState.WAITING).order_by("pk")
-        fresh = waiting.filter(attempts=0, pk__gt=self._last_seen)[:CHUNK]
-        items = patient(lambda: list(fresh))
-        if items:
-            self._last_seen = items[-1].pk
-        elif self._last_seen:
-            self._last_seen = 0  # what came back meanwhile has lower keys
-            return self._read_ahead()
-        elif not (self._opening or self._storing):
-            items = patient(lambda: list(waiting[:1]))
-        self._ahead.extend(items)
-        _count_attempts(items)
-        return bool(items)
 
     def _collect(self, *, stores: bool = True) -> None:
         """Take what the threads have done, waiting a moment for it."""
@@ -265,6 +279,11 @@ class _Work:
                 continue
             try:
                 result = future.result()
+            except (SourceAway, StorageAway) as error:
+                _forget_attempts([item])
+                self._ahead.begin_anew()
+                self._wait_for(error, self._outage)
+                continue
             except (SourceUnreadable, StorageUnavailable, DatabaseAway):
                 self._untouched.append(item)  # it is not its fault
                 raise
@@ -276,7 +295,34 @@ class _Work:
                 result.close()
                 self._untouched.append(item)
 
+    @property
+    def _waits(self) -> bool:
+        return self._outage.is_on or self._list_outage.is_on
+
+    def _wait_for(self, error: SourceAway | StorageAway, outage: Outage) -> None:
+        """Ask nothing for a while. Raise the error when it has been too long."""
+        outage.begin(error)
+        if self._say(f"Waiting: {error}"):
+            self._report()  # it may be over before the next sign of life
+
+    def _answers(self, outage: Outage) -> None:
+        outage.end()
+        if not (self._outage.has_begun or self._list_outage.has_begun):
+            self._say("")
+
+    def _say(self, sentence: str) -> bool:
+        """Say at the run what it waits for, "" when it goes on. Return whether that is new."""
+        run = self._lease.run
+        is_new = run.failure != sentence
+        if is_new:
+            run.failure = sentence
+            # One that was paused meanwhile waits for nothing.
+            ours = ImportRun.objects.filter(pk=run.pk, state=RunState.RUNNING)
+            patient(lambda: ours.update(failure=sentence))
+        return is_new
+
     def _took(self, outcome: Outcome) -> None:
+        self._answers(self._outage)
         if outcome.state is None:
             patient(self._lease.recount)
             return
@@ -289,6 +335,7 @@ class _Work:
         state = patient(partial(self._lease.keep, is_listed=True))
         if state != RunState.RUNNING:
             return True
+        self._ahead.look_again()
         return patient(partial(_finish, self._lease))
 
 
@@ -303,14 +350,6 @@ def _finish(lease: Lease) -> bool:
     if lease.run.items.filter(state=ItemState.WAITING).exists():
         return False
     return lease.end(RunState.DONE)
-
-
-def _count_attempts(items: list[ImportItem]) -> None:
-    """Written down before they are opened, so that it is known after a death."""
-    ids = [item.pk for item in items]
-    if ids:
-        touched = ImportItem.objects.filter(pk__in=ids)
-        patient(lambda: touched.update(attempts=F("attempts") + 1))
 
 
 def _forget_attempts(items: list[ImportItem]) -> None:

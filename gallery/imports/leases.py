@@ -20,6 +20,7 @@ from gallery.models import ImportRun, RunState
 
 SECONDS = 30
 TICK_SECONDS = 0.5
+IDLE_TICK_SECONDS = 2.0  # where nothing has changed since
 _BRINGS_IN = {RunState.WAITING, RunState.RUNNING}
 SPEED_SECONDS = 10.0  # the last so many say how fast it is
 
@@ -43,6 +44,7 @@ class Lease:
         self.tally: Counter[str] = Counter(ledger.counts(run))
         self.speed = 0.0
         self._kept_at = time.monotonic()
+        self._kept_tally: Counter[str] | None = None
         self._seen: deque[tuple[float, int]] = deque([(self._kept_at, self.done)])
 
     @property
@@ -52,7 +54,8 @@ class Lease:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a sign of life."""
-        return time.monotonic() - self._kept_at >= TICK_SECONDS
+        seconds = IDLE_TICK_SECONDS if self.tally == self._kept_tally else TICK_SECONDS
+        return time.monotonic() - self._kept_at >= seconds
 
     def keep(self, *, is_listed: bool = False) -> RunState:
         """Give a sign of life and return the state that others may have put the run into.
@@ -75,7 +78,7 @@ class Lease:
             row = cursor.fetchone()
         if row is None:
             raise LeaseLost("Another process has taken over this import.")
-        self._kept_at = now
+        self._kept_at, self._kept_tally = now, self.tally.copy()
         self.run.is_listed = self.run.is_listed or is_listed
         return RunState(row[0])
 
@@ -140,14 +143,11 @@ def takeable(runs: QuerySet[ImportRun]) -> QuerySet[ImportRun]:
     there already must not be gone a moment later.
     """
     # A lease from further ahead than leases go was given before the clock was set back.
-    is_free = (
-        Q(lease_until=None)
-        | Q(lease_until__lte=Now())
-        | Q(lease_until__gt=Now() + timedelta(seconds=2 * SECONDS))
-    )
+    furthest = Now() + timedelta(seconds=2 * SECONDS)
+    is_free = Q(lease_until=None) | Q(lease_until__lte=Now()) | Q(lease_until__gt=furthest)
     others = ImportRun.objects.filter(owner=OuterRef("owner")).exclude(pk=OuterRef("pk"))
     at_work = others.filter(
-        state__in=_BRINGS_IN | {RunState.PAUSED}, lease_token__isnull=False, lease_until__gt=Now()
+        ~is_free, state__in=_BRINGS_IN | {RunState.PAUSED}, lease_token__isnull=False
     )
     is_alone = Case(
         When(state=RunState.UNDOING, then=~Exists(at_work)),
@@ -158,5 +158,10 @@ def takeable(runs: QuerySet[ImportRun]) -> QuerySet[ImportRun]:
 
 def must_give_way(run: ImportRun) -> bool:
     """Whether the run brings in while another one of its owner is to be undone."""
+    return run.state in _BRINGS_IN and goes_before(run).exists()
+
+
+def goes_before(run: ImportRun) -> QuerySet[ImportRun]:
+    """Return the others of its owner that are being undone: until they are, it waits."""
     others = ImportRun.objects.filter(owner=run.owner_id).exclude(pk=run.pk)
-    return run.state in _BRINGS_IN and others.filter(state=RunState.UNDOING).exists()
+    return others.filter(state=RunState.UNDOING).order_by("pk")

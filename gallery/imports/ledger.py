@@ -135,7 +135,9 @@ def is_left_alone(run: ImportRun) -> bool:
 
 def pause(run: ImportRun) -> None:
     """Let its process end after the items in progress. Raise ImportRefused when it is over."""
-    _move(run, of=(RunState.WAITING, RunState.RUNNING), to=RunState.PAUSED, verb="paused")
+    # What it waited for is not waited for any more.
+    of = (RunState.WAITING, RunState.RUNNING)
+    _move(run, of=of, to=RunState.PAUSED, verb="paused", failure="")
 
 
 def resume(run: ImportRun, *, is_unattended: bool = False) -> None:

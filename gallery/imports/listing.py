@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import queue
 import threading
-from collections import Counter
-from contextlib import suppress
+from collections import Counter, deque
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any
 
 from django.db import connection, connections
 
@@ -24,7 +25,8 @@ from gallery.importers import Item, Skipped, Source, SourceUnreadable
 from gallery.models import ImportRun, ItemState
 
 BATCH = 1000
-MAX_ABOUT_BYTES = 500_000  # what is said of an item waits in the ledger; a batch is held in memory
+BATCH_CHARACTERS = 4_000_000  # or a little more
+MAX_ABOUT_BYTES = 500_000  # what is said of an item waits in the ledger
 MAX_VERSION = 200
 WAIT_SECONDS = 0.2
 
@@ -51,6 +53,10 @@ FROM listed LEFT JOIN LATERAL (
       AND earlier.run_id = ANY (ARRAY(  -- read once, however many nightly runs there were
         SELECT id FROM gallery_importrun
         WHERE owner_id = %(owner)s AND place = %(place)s AND id <> %(run)s))
+      -- The original may be lost where it is known to lie, and this be the same file, moved back.
+      AND NOT (%(in_place)s AND EXISTS (
+        SELECT FROM gallery_reference r WHERE r.image_id = earlier.image_id
+          AND (r.key, r.version) <> (listed.key, listed.version)))
     LIMIT 1
 ) known ON true
 ON CONFLICT (run_id, md5(key)) DO UPDATE SET
@@ -74,19 +80,68 @@ class Row:
     state: str = ItemState.WAITING
     reason: str = ""
 
+    @property
+    def characters(self) -> int:
+        return len(self.key) + len(self.url) + len(self.about) + len(self.reason)
+
+
+class _Ahead:
+    """Rows that are read and not taken: some, and no more than memory has room for."""
+
+    def __init__(self) -> None:
+        self._rows: deque[Row] = deque()
+        self._characters = 0
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def put(self, row: Row, *, seconds: float) -> bool:
+        """Return whether there was room in so long."""
+        with self._changed:
+            if not self._changed.wait_for(self._has_room, timeout=seconds):
+                return False
+            self._rows.append(row)
+            self._characters += row.characters
+            self._changed.notify_all()
+        return True
+
+    def take(self, *, seconds: float) -> list[Row]:
+        """Return a batch at most, after waiting so long for a first one."""
+        taken: list[Row] = []
+        characters = 0
+        with self._changed:
+            self._changed.wait_for(self.__len__, timeout=seconds)
+            while self._rows and len(taken) < BATCH and characters < BATCH_CHARACTERS:
+                taken.append(self._rows.popleft())
+                characters += taken[-1].characters
+            self._characters -= characters
+            self._changed.notify_all()
+        return taken
+
+    def _has_room(self) -> bool:
+        return len(self._rows) < 2 * BATCH and self._characters < 2 * BATCH_CHARACTERS
+
 
 class Reader:
-    """Reads a source on a thread of its own, a bounded number of items ahead.
+    """Reads a source on a thread of its own, a bounded number of rows ahead.
 
-    A source that has nothing to say for an hour, or never ends, holds nobody up.
+    A source that has nothing to say for an hour, or never ends, holds nobody up. With `most`, one
+    that lists more than so many entries fails.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._ahead: queue.Queue[Item | Skipped] = queue.Queue(maxsize=2 * BATCH)
+    def __init__(self, source: Source, *, most: int | None = None) -> None:
+        self._source, self._most = source, most
+        self._ahead = _Ahead()
         self._failure: BaseException | None = None
         self._is_ended = threading.Event()
         self._is_stopped = threading.Event()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Read the source from its beginning. Not while it is being read."""
+        self._failure = None
+        self._is_ended.clear()
         # A daemon: one that waits for a file to change would keep the process from ending.
         self._thread = threading.Thread(target=self._read, name="import listing", daemon=True)
         self._thread.start()
@@ -98,18 +153,14 @@ class Reader:
 
     @property
     def _is_empty(self) -> bool:
-        return self._is_ended.is_set() and self._ahead.empty()
+        return self._is_ended.is_set() and not len(self._ahead)
 
-    def take(self, *, seconds: float) -> list[Item | Skipped]:
+    def take(self, *, seconds: float) -> list[Row]:
         """Return what has been read, a batch at most, after waiting so long for a first item.
 
         Raise what the source raised, when all before that is taken.
         """
-        taken: list[Item | Skipped] = []
-        with suppress(queue.Empty):
-            taken.append(self._ahead.get(timeout=seconds) if seconds else self._ahead.get_nowait())
-            while len(taken) < BATCH:
-                taken.append(self._ahead.get_nowait())
+        taken = self._ahead.take(seconds=seconds)
         if not taken and self._is_empty and self._failure is not None:
             raise self._failure
         return taken
@@ -120,57 +171,77 @@ class Reader:
         self._thread.join(timeout=1)
 
     def _read(self) -> None:
-        try:
-            for item in self._source.items():
-                if not self._put(item):
+        with ExitStack() as ending:
+            ending.callback(self._is_ended.set)
+            ending.callback(connections.close_all)
+            ending.push(self._fail)
+            for number, item in enumerate(self._source.items(), start=1):
+                if self._most is not None and number > self._most:
+                    raise SourceUnreadable(
+                        f"What was sent lists more than {self._most:,} entries: split it, or raise "
+                        "IMPORT_UPLOAD_ITEMS."
+                    )
+                if not self._put(row_of(item)):
                     return
-        except (SourceUnreadable, GalleryError) as error:
-            self._failure = error  # raised by `take`, on the thread that asks
-        except Exception as error:
+
+    def _fail(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Keep what was raised for `take`, which raises it on the thread that asks."""
+        if isinstance(error, SourceUnreadable | GalleryError):
+            self._failure = error
+        elif isinstance(error, Exception):
             # Sources read strangers' files with strangers' libraries, which raise what they like:
             # whatever it is, it would come again for ever, so the run ends with it.
-            log.exception("The source %s cannot be read", self._source.kind)
-            self._failure = SourceUnreadable(f"The source cannot be read: {_sentence(error)}.")
-        finally:
-            connections.close_all()
-            self._is_ended.set()
+            log.error("The source %s cannot be read", self._source.kind, exc_info=error)
+            self._failure = SourceUnreadable(
+                f"The source cannot be read: {_sentence(error)}; the server's log tells more."
+            )
+        return self._failure is not None
 
-    def _put(self, item: Item | Skipped) -> bool:
+    def _put(self, row: Row) -> bool:
         """Wait for room; return whether more is wanted."""
         while not self._is_stopped.is_set():
-            with suppress(queue.Full):
-                self._ahead.put(item, timeout=WAIT_SECONDS)
+            if self._ahead.put(row, seconds=WAIT_SECONDS):
                 return True
         return False
 
 
 def _sentence(error: Exception) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    shown = texts.printable(said)[:300].rstrip(".") or type(error).__name__
-    return shown if isinstance(error, OSError) else f"{type(error).__name__}: {shown}"
+    """Return what has happened, in words that hold no path of the server."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
 
 
-def write(run: ImportRun, items: list[Item | Skipped]) -> Counter[str] | None:
+def write(run: ImportRun, rows: list[Row]) -> Counter[str] | None:
     """Write a batch into the ledger. Return how many new rows are in which state.
 
     None: rows that were there have changed, so that the run must be counted anew.
     """
-    columns = _columns(items)
+    columns = _columns(rows)
     with connection.cursor() as cursor:
-        cursor.execute(_LIST, columns | {"run": run.pk, "owner": run.owner_id, "place": run.place})
+        about_run: dict[str, Any] = {
+            "run": run.pk,
+            "owner": run.owner_id,
+            "place": run.place,
+            "in_place": bool(run.options.get("in_place")),
+        }
+        cursor.execute(_LIST, {**columns, **about_run})
         written = cursor.fetchall()
     if not all(is_new for _, is_new in written):
         return None
     return Counter(state for state, _ in written)
 
 
-def _columns(items: list[Item | Skipped]) -> dict[str, list[str]]:
+def _columns(rows: list[Row]) -> dict[str, list[str]]:
     # One statement may not write a row twice; the first of two that are called the same counts.
     row_by_key: dict[str, Row] = {}
-    for row in map(row_of, items):
+    for row in rows:
         row_by_key.setdefault(row.key, row)
-    rows = [asdict(row) for row in row_by_key.values()]
-    return {name: [row[name] for row in rows] for name in Row.__dataclass_fields__}
+    fields = [asdict(row) for row in row_by_key.values()]
+    return {name: [row[name] for row in fields] for name in Row.__dataclass_fields__}
 
 
 def row_of(item: Item | Skipped) -> Row:

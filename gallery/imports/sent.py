@@ -77,6 +77,14 @@ def check(run: ImportRun) -> None:
         )
 
 
+def most_items(run: ImportRun) -> int | None:
+    """Return how many entries what was sent for the run may list; None where nothing was sent.
+
+    A small file may stand for a list of any length, and each entry is a row.
+    """
+    return settings.IMPORT_UPLOAD_ITEMS if run.upload else None
+
+
 def remove_old() -> int:
     """Remove what belongs to no run, or to one that ended long ago. Return how many."""
     removed = 0

@@ -14,6 +14,7 @@ from gallery.importers import Source, SourceUnreadable, registry
 from gallery.imports import ledger, sent
 from gallery.imports.errors import ImportInvalid
 from gallery.models import ImportRun
+from gallery.tables.addresses import is_url
 
 MAX_URLS = 100_000
 MAX_URL = 2000
@@ -67,7 +68,7 @@ def from_urls(
     if len(cleaned) > MAX_URLS:
         raise ImportInvalid(f"At most {MAX_URLS:,} URLs at once; send more of them as a file.")
     for url in cleaned:
-        if len(url) > MAX_URL or not url.lower().startswith(("http://", "https://")):
+        if len(url) > MAX_URL or not is_url(url):
             raise ImportInvalid(f"“{url[:80]}” is no http or https address.")
         if not url.isprintable() or " " in url:
             raise ImportInvalid(f"“{url[:80]}” holds spaces or control characters.")

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, OperationalError
 from django.utils import timezone
 
-from gallery import downloads, ingest, texts
+from gallery import downloads, texts
 from gallery.descriptions import Description
 from gallery.downloads import DownloadFailed
 from gallery.errors import ImageRefused, StorageUnavailable
@@ -22,6 +22,9 @@ from gallery.imports.patience import patient
 from gallery.ingest import Added, NewImage
 from gallery.interruptions import is_passing
 from gallery.models import ImportItem, ImportRun, ItemState
+from gallery.storage.originals import Original
+from gallery.trees import names
+from gallery.videos import intake
 
 TRIES = 3  # of what may pass: a disk or a network that hiccups
 PAUSE_SECONDS = 0.5
@@ -82,16 +85,28 @@ class Storer:
         return opened if isinstance(opened, Outcome) else self.store(item, opened)
 
     def _open(self, item: ImportItem) -> IO[bytes]:
-        return downloads.fetch(item.url) if item.url else self.source.open(item.key)
+        if item.url:
+            is_video = names.is_video(item.name)
+            return downloads.fetch_video(item.url) if is_video else downloads.fetch(item.url)
+        original = self._original(item)
+        if original is not None:
+            return self.source.open_original(original)
+        return self.source.open(item.key)
+
+    def _original(self, item: ImportItem) -> Original | None:
+        """Return where the item is to stay; None: it is copied, as every video is."""
+        if item.url or names.is_video(item.name):
+            return None
+        return self.source.original(item.key, item.version)
 
     def _store(self, item: ImportItem, file: IO[bytes]) -> Outcome:
         new = self._new_image(item, file)
         if self.run.is_dry_run:
-            held = ingest.look_at(new)
+            held = intake.look_at(new)
             state = ItemState.NEW if held is None else ItemState.HELD
             return self._wrote(item, state, image=held)
         try:
-            added = _unless_deleted(partial(ingest.add_image, new, note=partial(_note, item)))
+            added = _unless_deleted(partial(intake.add_file, new, note=partial(_note, item)))
         except _NotWaiting:
             return Outcome(name=item.name, state=None)
         return Outcome(name=item.name, state=_state_of(added))
@@ -106,6 +121,8 @@ class Storer:
             file=file,
             owner=self.run.owner,
             original_name=item.name,
+            original=self._original(item),
+            import_run=self.run,
             **{one.name: getattr(said, one.name) for one in fields(Description)},
         )
 
@@ -136,7 +153,12 @@ def _note(item: ImportItem, added: Added) -> None:
     """Write down what became of the item, in the transaction that makes its image."""
     waiting = ImportItem.objects.filter(pk=item.pk, state=ItemState.WAITING)
     written = waiting.update(
-        state=_state_of(added), image=added.image, about={}, reason="", changed_at=timezone.now()
+        state=_state_of(added),
+        image=added.image,
+        video=added.image.video,
+        about={},
+        reason="",
+        changed_at=timezone.now(),
     )
     if not written:
         raise _NotWaiting

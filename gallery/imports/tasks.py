@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.worker import state
 from django.db.models import F, Q
 
-from gallery.imports import engine, leases, sent, waking
+from gallery.imports import engine, half_read, leases, sent, waking
 from gallery.imports.errors import DatabaseAway, ImportBusy, LeaseLost
 from gallery.models import ImportRun, RunState
 
@@ -18,12 +18,14 @@ from gallery.models import ImportRun, RunState
 SECONDS_AT_ONCE = 20
 
 log = logging.getLogger(__name__)
+_half_read = half_read.HalfRead()
 
 
 @shared_task
 def work_on_waiting() -> int:
     """Work on imports in turn for some seconds. Return on how many."""
     waking.awake()  # before the first is taken: one that comes later sends a message again
+    _half_read.forget(seconds=half_read.KEPT_SECONDS)
     deadline = time.monotonic() + SECONDS_AT_ONCE
     worked = 0
     while time.monotonic() < deadline and not _is_ending():
@@ -52,12 +54,12 @@ def next_run() -> ImportRun | None:
 
 def _work(run: ImportRun, deadline: float) -> None:
     def goes_on() -> bool:
-        # Listing begins anew each time: one that is longer than a turn is let come to its end.
-        may_end = run.is_listed or run.state == RunState.UNDOING
+        # Listing would begin anew: where it cannot be kept, it is let come to its end.
+        may_end = run.is_listed or run.state == RunState.UNDOING or _half_read.has_room
         return not _is_ending() and not (may_end and time.monotonic() > deadline)
 
     try:
-        engine.work(run, goes_on=goes_on)
+        engine.work(run, goes_on=goes_on, half_read=_half_read)
     except (ImportBusy, LeaseLost) as error:
         log.info("%s: %s", run, error)
     except DatabaseAway as error:

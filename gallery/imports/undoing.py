@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from gallery.duplicates import verdicts
-from gallery.models import Image, ImportItem, ImportRun, ItemState
+from gallery.models import Album, Image, ImportItem, ImportRun, ItemState, RunState, Video
 from gallery.removal import delete_images
 
 BATCH = 200
@@ -25,13 +26,30 @@ def stop_waiting(run: ImportRun) -> int:
 @transaction.atomic
 def take_back(run: ImportRun) -> int:
     """Remove the images of a batch of new items. Return how many items, 0 when none is left."""
-    new = run.items.filter(state=ItemState.NEW).order_by("pk").select_for_update()[:BATCH]
-    image_by_item = dict(new.values_list("pk", "image_id"))
+    waiting = run.items.filter(state=ItemState.NEW).order_by("pk")
+    new = waiting.select_for_update(of=("self",))[:BATCH]
+    rows = list(new.values_list("pk", "image_id", "video_id"))
     # One that was deleted meanwhile is gone; sent again by hand, it is another image and stays.
     # One that took the place of others is all that is left of them, and stays too.
-    brought = Image.objects.filter(pk__in=filter(None, image_by_item.values()))
-    delete_images(brought.exclude(verdicts.took_a_place()))
-    ImportItem.objects.filter(pk__in=image_by_item).update(
+    brought = Q(pk__in=[image for _, image, _ in rows if image])
+    videos = Video.objects.filter(pk__in=[video for _, _, video in rows if video])
+    frames = Q(video__uuid__in=list(videos.values_list("uuid", flat=True)))
+    delete_images(Image.objects.filter(brought | frames).exclude(verdicts.took_a_place()))
+    ImportItem.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(
         state=ItemState.UNDONE, changed_at=timezone.now()
     )
-    return len(image_by_item)
+    return len(rows)
+
+
+@transaction.atomic
+def remove_albums(run: ImportRun) -> int:
+    """Remove the albums that are empty now, made by the run or one undone before. Return how many.
+
+    One before may have left an album of its own to this run's images.
+    """
+    undone = ImportRun.objects.filter(owner=run.owner_id, state=RunState.UNDONE)
+    theirs = Album.objects.filter(Q(made_by=run) | Q(made_by__in=undone))
+    made = theirs.order_by("pk").select_for_update(of=("self",))
+    # Asked again after the lock: an image that came into one meanwhile keeps it.
+    empty = Album.objects.filter(pk__in=[album.pk for album in made], images=None)
+    return empty.delete()[0]

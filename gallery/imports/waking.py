@@ -9,6 +9,8 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from gallery import worker
+
 TASK = "gallery.imports.tasks.work_on_waiting"
 # Set while a message is under way that no worker has begun: one is enough for any number of runs.
 WOKEN = "semblance:imports-woken"
@@ -29,3 +31,12 @@ def wake() -> None:
 def awake() -> None:
     """A worker has begun: from now on a new run sends a message again."""
     cache.delete(WOKEN)
+
+
+def is_heard() -> bool:
+    """Whether there is a worker that would wake."""
+    try:
+        return worker.does_upkeep()
+    except RedisError as error:
+        log.warning("No worker can be heard of: %s", error)
+        return False

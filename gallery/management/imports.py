@@ -21,7 +21,7 @@ from gallery.imports import engine, ledger
 from gallery.imports.engine import News
 from gallery.imports.errors import DatabaseAway, ImportBusy, ImportRefused, LeaseLost
 from gallery.imports.ledger import Progress
-from gallery.imports.records import summary
+from gallery.imports.records import notice, summary
 from gallery.models import Image, ImportRun, ItemState, RunState, State
 
 INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
@@ -111,6 +111,7 @@ def _work(run: ImportRun, bar: _Bar, is_stopped: threading.Event) -> None:
             # Another process has it: then this one looks on, and takes over if that one dies.
             run.refresh_from_db()
             bar.show(ledger.progress(run))
+            bar.note(notice(run))
             is_stopped.wait(LOOK_SECONDS)
             continue
         if is_stopped.is_set() and run.state == RunState.RUNNING:
@@ -129,6 +130,7 @@ class _Bar:
 
     def __init__(self, stderr: OutputWrapper) -> None:
         self._stderr = stderr
+        self._noted = ""
         self._bar = tqdm(
             total=1,
             disable=None,
@@ -147,7 +149,15 @@ class _Bar:
             self._bar.clear()
             for outcome in failed:
                 self._stderr.write(f"{outcome.name}: {outcome.reason}")
+        self.note(news.waits)
         self.show(news.progress)
+
+    def note(self, sentence: str) -> None:
+        """Say why nothing goes on, once."""
+        if sentence and sentence != self._noted:
+            self._bar.clear()
+            self._stderr.write(sentence)
+        self._noted = sentence
 
     def show(self, progress: Progress) -> None:
         self._bar.total, self._bar.n = max(progress.total, 1), progress.done

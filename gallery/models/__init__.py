@@ -24,13 +24,15 @@ from gallery.models.images import (
 )
 from gallery.models.imports import ImportItem, ImportRun, ItemState, RunState
 from gallery.models.links import LinkState, SourceLink
-from gallery.models.uploads import FolderUse, Upload, UploadSession, UploadState
+from gallery.models.references import Place, Reference
+from gallery.models.uploads import FolderUse, OnDuplicates, Upload, UploadSession, UploadState
 from gallery.models.vectors import (
     CaptionEmbedding,
     CaptionEmbeddingJob,
     ImageEmbedding,
     ImageEmbeddingJob,
 )
+from gallery.models.videos import Video
 
 __all__ = [
     "Album",
@@ -54,6 +56,9 @@ __all__ = [
     "ImportRun",
     "ItemState",
     "LinkState",
+    "OnDuplicates",
+    "Place",
+    "Reference",
     "RunState",
     "SavedSearch",
     "SourceLink",
@@ -63,5 +68,6 @@ __all__ = [
     "UploadSession",
     "UploadState",
     "Verdict",
+    "Video",
     "Visibility",
 ]

@@ -35,6 +35,14 @@ class Album(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="albums")
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
+    made_by = models.ForeignKey(
+        "gallery.ImportRun",
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="albums",
+        help_text="The import that made it, and removes it with its images when it is undone.",
+    )
 
     class Meta:
         ordering = ["name"]
@@ -96,6 +104,20 @@ class Image(models.Model):
         related_name="versions",
         help_text="Searches show that image in place of this one.",
     )
+    # By its uuid, so that what shows a frame can name the video without reading its row.
+    video = models.ForeignKey(
+        "gallery.Video",
+        models.PROTECT,  # it leaves through `removal`, with its file
+        to_field="uuid",
+        null=True,
+        editable=False,
+        db_index=False,  # the constraint's serves
+        related_name="frames",
+        help_text="Of which this is a frame.",
+    )
+    video_seconds = models.FloatField(
+        null=True, editable=False, help_text="At which second of its video it is."
+    )
     original_name = models.CharField("file name", max_length=255, blank=True)
     mime_type = models.CharField("MIME type", max_length=50, editable=False)
     width = models.PositiveIntegerField(editable=False, help_text="Pixels, as displayed.")
@@ -142,7 +164,17 @@ class Image(models.Model):
     class Meta:
         ordering = ["-added_at", "-id"]
         constraints = [
-            models.UniqueConstraint(fields=["owner", "sha256"], name="image_once_per_owner")
+            models.UniqueConstraint(fields=["owner", "sha256"], name="image_once_per_owner"),
+            models.UniqueConstraint(
+                fields=["video", "video_seconds"],
+                condition=models.Q(video__isnull=False),
+                name="image_frame_once",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(video__isnull=True, video_seconds__isnull=True)
+                | models.Q(video__isnull=False, video_seconds__isnull=False),
+                name="image_frame_has_time",
+            ),
         ]
         indexes = [
             GinIndex(fields=["full_text"], name="image_full_text"),

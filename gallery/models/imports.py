@@ -10,6 +10,7 @@ from django.db.models.functions import MD5
 from django.urls import reverse
 
 from gallery.models.images import Image
+from gallery.models.videos import Video
 
 
 class RunState(models.TextChoices):
@@ -105,6 +106,15 @@ class ImportItem(models.Model):
     image = models.ForeignKey(
         Image, models.SET_NULL, null=True, editable=False, related_name="import_items"
     )
+    # Of a video all frames belong to one item; `image` is the first of them.
+    video = models.ForeignKey(
+        Video,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        db_index=False,
+        related_name="import_items",
+    )
     changed_at = models.DateTimeField(auto_now=True)
 
     class Meta:
@@ -122,6 +132,11 @@ class ImportItem(models.Model):
                 "version",
                 condition=models.Q(image__isnull=False),
                 name="import_item_known",
+            ),
+            models.Index(
+                fields=["video"],
+                condition=models.Q(video__isnull=False),
+                name="import_item_video",
             ),
         ]
 

@@ -27,6 +27,14 @@ class UploadState(models.TextChoices):
     EXPIRED = "expired", "Not finished in time"
 
 
+class OnDuplicates(models.TextChoices):
+    """What becomes of a new image that shows what one of its owner's shows."""
+
+    NOTE = "note", "It is stored, with a note"
+    REFUSE = "refuse", "Of the same pixels nothing is stored"
+    REFUSE_NEAR = "refuse-near", "Of the same pixels, or nearly so, nothing is stored"
+
+
 class UploadSession(models.Model):
     """Files that were sent together, with what is said of them all."""
 
@@ -74,6 +82,14 @@ class Upload(models.Model):
     # A Description as JSON; emptied when the image has it.
     about = models.JSONField(default=dict, editable=False)
 
+    duplicates = models.CharField(
+        max_length=20,
+        choices=OnDuplicates.choices,
+        default=OnDuplicates.NOTE,
+        db_default=OnDuplicates.NOTE,
+        editable=False,
+    )
+
     state = models.CharField(
         max_length=10, choices=UploadState.choices, default=UploadState.ARRIVING, editable=False
     )
@@ -90,7 +106,7 @@ class Upload(models.Model):
         null=True,
         related_name="+",
         editable=False,
-        help_text="What its image is like, by the note in `reason`.",
+        help_text="What it is like, by the note in `reason`.",
     )
     metadata = models.TextField(
         blank=True, db_default="", editable=False, help_text="Upload-Metadata as it came."

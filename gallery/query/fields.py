@@ -306,6 +306,15 @@ _ALL = (
         lookup=lookups.choice("uuid"),
         example="id in (0190c8f0-5b7e-4c3e-9a51-0d3f6a1c2b4d)",
     ),
+    Field(
+        name="video",
+        title="Video",
+        operators=(*CLOSED, Operator.EXISTS),
+        read=values.image_id,
+        expects="the id of a video",
+        lookup=lookups.framed,
+        example="video exists",
+    ),
     # Always with a key: field_of("meta.iso").
     Field(
         name=META,

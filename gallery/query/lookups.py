@@ -189,6 +189,15 @@ def captioned(operator: Operator, value: Any, viewer: Viewer) -> Q:
     return holds(_CAPTIONED_WITH, f"%{connection.ops.prep_for_like_query(value)}%")
 
 
+def framed(operator: Operator, value: Any, viewer: Viewer) -> Q:
+    """Keep frames of a video; EXISTS: of any."""
+    if operator == Operator.EXISTS:
+        return Q(video__isnull=False)
+    # Not NULL for images that are no frames, so that NOT finds them.
+    wanted = value if operator == Operator.IN else (value,)
+    return Q(video__isnull=False, video__in=wanted)
+
+
 def linked(operator: Operator, value: Any, viewer: Viewer) -> Q:
     return holds(_LINKED, value)
 

@@ -31,6 +31,7 @@ _TAGS = RawSQL(
 SHOWN = (
     *("uuid", "caption", "original_name", "width", "height", "state"),
     *("thumbnail_small", "visibility", "owner_id", "added_at", "taken_at"),
+    *("video_id", "video_seconds"),
 )
 
 

@@ -36,7 +36,7 @@ class FolderAddress:
     def backend(self) -> dict[str, Any]:
         """Return the entry of Django's STORAGES."""
         return {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "BACKEND": "gallery.storage.folder.FolderStorage",
             "OPTIONS": {"location": str(self.path)},
         }
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import IO, Any, cast
 
@@ -15,8 +14,8 @@ from storages.utils import clean_name
 from gallery.storage import clients
 from gallery.storage.addresses import BucketAddress
 from gallery.storage.clients import told_as_os_errors
+from gallery.storage.fetching import Wanted, fetch
 
-MEMORY_BYTES = 8 * 2**20  # of an open file; a larger one lies on the disk meanwhile
 PUT_BYTES = 4 * 2**20  # sent by one plain request; larger ones by boto3's transfer
 # Every file has a name of its own and never changes.
 _KEPT = "private, max-age=604800, immutable"
@@ -78,18 +77,17 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages has no 
         if mode != "rb":
             raise ValueError("A file of a bucket is opened to read its bytes; save() writes one.")
         key = self._normalize_name(name)
-        # Closed by whoever is given it.
-        fetched = tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115
-        try:
-            with told_as_os_errors("give a file"):
-                self.client.download_fileobj(
-                    self.bucket_name, key, fetched, Config=self.transfer_config
-                )
-        except BaseException:
-            fetched.close()
-            raise
-        fetched.seek(0)
-        return File(cast("IO[bytes]", fetched), name=name)
+        return File(fetch(self.client, Wanted(self.bucket_name, key)), name=name)
+
+    def open_range(self, name: str, first: int, last: int) -> IO[bytes]:
+        """Return a part of a file as it comes over the network, both ends included."""
+        with told_as_os_errors("give a file"):
+            answer = self.client.get_object(
+                Bucket=self.bucket_name,
+                Key=self._normalize_name(clean_name(name)),
+                Range=f"bytes={first}-{last}",
+            )
+        return cast("IO[bytes]", answer["Body"])
 
     def _save(self, name: str, content: File[bytes]) -> str:
         with told_as_os_errors("take a file"):
@@ -109,6 +107,22 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages has no 
     def delete(self, name: str) -> None:
         with told_as_os_errors("delete a file"):
             super().delete(name)
+
+    def delete_many(self, names: Sequence[str]) -> list[str]:
+        """Delete up to 1,000 files by one request; return the names of those that resisted.
+
+        Raise BucketUnavailable where that is not possible, and nothing is known to be deleted.
+        """
+        name_by_key = {self._normalize_name(clean_name(name)): name for name in names}
+        wanted = {"Objects": [{"Key": key} for key in name_by_key], "Quiet": True}
+        with told_as_os_errors("delete files"):
+            answer = self.client.delete_objects(Bucket=self.bucket_name, Delete=wanted)
+        errors = answer.get("Errors", ())
+        resisted = {error.get("Key") for error in errors if error.get("Code") != "NoSuchKey"}
+        # Of a server that names files in another way than we do nobody knows which it means.
+        if not resisted <= name_by_key.keys():
+            return list(names)
+        return [name for key, name in name_by_key.items() if key in resisted]
 
     def exists(self, name: str) -> bool:
         with told_as_os_errors("answer"):

@@ -8,18 +8,20 @@ from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import islice
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import Storage
 from django.utils import timezone
 
-from gallery import thumbnails
+from gallery import originals, thumbnails
 from gallery.decoding import decoders
 from gallery.decoding.processes import DecodersUnavailable
 from gallery.errors import GalleryError, ImageRefused, StorageUnavailable
 from gallery.models import Image
+from gallery.storage import outside
 from gallery.storage.clients import BucketUnavailable
+from gallery.storage.deleting import delete_files
 from gallery.storage.flows import in_parallel, side_by_side
 from gallery.storage.hashes import sha256_in
 from gallery.storage.listings import (
@@ -38,6 +40,7 @@ ORPHAN_AGE = timedelta(hours=1)
 _ORPHANS_AT_ONCE = 500  # are looked for in the rows once more
 # More than so many, and than a tenth of the files that rows name, look like another gallery's.
 FEW_ORPHANS = 20
+OUTSIDE = "image.reference"
 _EDGE_BY_FIELD = {
     "image.thumbnail_small": thumbnails.SMALL,
     "image.thumbnail_large": thumbnails.LARGE,
@@ -65,6 +68,11 @@ class Finding:
     id: int | None = None  # of the row
     is_repaired: bool = False
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the file is in a place of others, where nothing is repaired."""
+        return self.field == OUTSIDE
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -86,6 +94,7 @@ class Check:
     hashes: bool = False  # read every file whose hash a row knows
     threads: int = 8
     deletes_many: bool = False  # orphans, however many there are
+    keeps_orphans: bool = False  # they are told, and stay where they are
 
     def run(self) -> Iterator[list[Finding]]:
         """Look at every name; yield what is wrong with it, and what was held back before it.
@@ -95,7 +104,7 @@ class Check:
         """
         orphans: list[StoredFile] = []
         try:
-            if self.repairs and not self.deletes_many:
+            if self._deletes and not self.deletes_many:
                 self._refuse_many_orphans()
             rows = side_by_side(named_files(), stored_files(self.storage))
             pairs = (row for _, row in rows)
@@ -111,6 +120,24 @@ class Check:
             yield list(self._orphaned(orphans))
         except OSError as error:
             raise StorageUnavailable(f"The storage cannot be read: {error}.") from error
+        yield from self._outside()
+
+    def _outside(self) -> Iterator[list[Finding]]:
+        """Look at the originals in places of others. Nothing is repaired there."""
+        for seen in outside.look(hashes=self.hashes, threads=self.threads):
+            if not seen.reason or not outside.is_known(seen):
+                yield []
+                continue
+            advice = "Put it back, import from its new place, or delete the image."
+            yield [
+                Finding(
+                    wrong=Wrong.MISSING if seen.is_missing else Wrong.DAMAGED,
+                    name=seen.name,
+                    reason=f"{seen.reason} {advice}",
+                    field=OUTSIDE,
+                    id=seen.known.id,
+                )
+            ]
 
     def _refuse_many_orphans(self) -> None:
         most = max(FEW_ORPHANS, count_named_files() // 10)
@@ -121,6 +148,10 @@ class Check:
                 f"More than {most:,} files seem orphaned. Nothing is deleted: look whether the "
                 "database and STORAGE_URL belong together, or give --all."
             )
+
+    @property
+    def _deletes(self) -> bool:
+        return self.repairs and not self.keeps_orphans
 
     @property
     def _threads(self) -> int:
@@ -155,16 +186,14 @@ class Check:
     def _orphaned(self, files: list[StoredFile]) -> Iterator[Finding]:
         # Rows were read before files: what came in between is not an orphan.
         named = named_among([file.name for file in files]) if files else set()
-        for file in files:
-            if file.name in named:
-                continue
-            if self.repairs:
-                self.storage.delete(file.name)
+        orphans = [file.name for file in files if file.name not in named]
+        resisted = delete_files(self.storage, orphans) if self._deletes else orphans
+        for name in orphans:
             yield Finding(
                 wrong=Wrong.ORPHANED,
-                name=file.name,
+                name=name,
                 reason="No row names it.",
-                is_repaired=self.repairs,
+                is_repaired=name not in resisted,
             )
 
     def _confirmed(self, one: Compared) -> Iterator[Finding]:
@@ -187,9 +216,9 @@ class Check:
         return finding(reason=reason, is_repaired=True)
 
     def _make_thumbnail(self, named: NamedFile) -> None:
-        image = Image.objects.only("file").get(pk=named.id)
-        with self.storage.open(str(image.file.name), "rb") as file:
-            studied = decoders.study(cast("IO[bytes]", file.file))
+        known = originals.with_places(Image.objects.only(*originals.FIELDS))
+        with originals.opened(known.get(pk=named.id)) as file:
+            studied = decoders.study(file)
         self.storage.delete(named.name)  # a damaged one; else a folder would choose another name
         content = studied.thumbnails[_EDGE_BY_FIELD[named.field]]
         self.storage.save(named.name, ContentFile(content))

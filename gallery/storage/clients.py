@@ -25,12 +25,14 @@ from s3transfer.exceptions import RetriesExceededError
 from urllib3.exceptions import HTTPError
 
 from gallery.storage.addresses import BucketAddress, region_of_environment
+from gallery.storage.originals import OriginalReplaced
 
 # From 16 MB on a file is sent and fetched in parts, eight at a time.
 TRANSFER = TransferConfig(
     multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=8
 )
 _GONE = {"404", "NoSuchKey", "NotFound"}
+_REGION = "it is in another region: name that in its address (region=...)"
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": "the keys may not do that",
@@ -39,20 +41,45 @@ _ADVICE = {
     "SignatureDoesNotMatch": "the secret key is wrong",
     "ExpiredToken": "the keys have expired",
     "RequestTimeTooSkewed": "the clocks differ",
+    "301": _REGION,
+    "PermanentRedirect": _REGION,
+    "AuthorizationHeaderMalformed": _REGION,
 }
 # What no repetition mends: an administrator has to.
 SETTLED = frozenset(_ADVICE)
+# What may be said of one file while others are given.
+_OF_ONE_FILE = {"AccessDenied", "403"}
+# Answers of 4xx that are another one a moment later.
+_PASSING_STATUSES = {408, 409, 425, 429}
+_PASSING_CODES = {
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "RequestLimitExceeded",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+}
 
 
 class BucketUnavailable(OSError):
     """A bucket does not do what is asked: half a sentence that holds no key and no address.
 
-    `is_settled`: it is the settings' fault, and waiting does not help.
+    `is_settled`: it is the settings' fault, and waiting does not help. `is_refused`: the bucket has
+    refused this one request, and will do so again; others it may grant. Neither: it is away.
     """
 
-    def __init__(self, sentence: str, *, is_settled: bool = False) -> None:
+    def __init__(
+        self, sentence: str, *, is_settled: bool = False, is_refused: bool = False
+    ) -> None:
         super().__init__(errno.EIO, sentence)
         self.is_settled = is_settled
+        self.is_refused = is_refused
+
+    @property
+    def is_away(self) -> bool:
+        """Whether waiting helps."""
+        return not (self.is_settled or self.is_refused)
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -83,11 +110,22 @@ def _of_answer(error: ClientError, doing: str) -> OSError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _GONE:
         return FileNotFoundError(errno.ENOENT, "the bucket has no such file")
+    if status == 412:  # the parts of a file are asked for in the version of the first one
+        return OriginalReplaced()
     # Codes are words of a server that may be anybody's.
     known = code if code.isalnum() and len(code) <= 60 else ""
     advice = _ADVICE.get(code, f"it answered {status} {known}".strip())
-    is_settled = code in SETTLED
-    return BucketUnavailable(f"the bucket did not {doing}: {advice}", is_settled=is_settled)
+    return BucketUnavailable(
+        f"the bucket did not {doing}: {advice}",
+        is_settled=code in SETTLED,
+        is_refused=code in _OF_ONE_FILE or _is_refusal(code, status),
+    )
+
+
+def _is_refusal(code: str, status: int) -> bool:
+    is_passing = status in _PASSING_STATUSES or code in _PASSING_CODES
+    is_told = 400 <= status < 500 or status == 501  # what it never learned, it will not know later
+    return is_told and code not in SETTLED and not is_passing
 
 
 def session(address: BucketAddress) -> boto3.session.Session:

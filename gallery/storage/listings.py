@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -17,12 +18,13 @@ from gallery.storage.bucket import BucketStorage
 from gallery.storage.clients import BucketUnavailable, told_as_os_errors
 from gallery.storage.flows import in_order
 
-FOLDERS = frozenset({"images", "thumbnails"})  # what `ingest` makes; all else is not ours
+FOLDERS = frozenset({"images", "thumbnails", "videos"})  # what `ingest` makes; all else is not ours
 KEYS_A_PAGE = 1000  # the most that S3 gives
 _PAGE = 2000
 _UUID = r"([0-9a-f]{2})[0-9a-f]{6}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _OURS = re.compile(
     rf"images/(?P<folder>[0-9a-f]{{2}})/{_UUID}\.[a-z]{{3,4}}"
+    rf"|videos/(?P<videos>[0-9a-f]{{2}})/{_UUID}\.[a-z0-9]{{2,4}}"
     rf"|thumbnails/(?P<thumbnails>[0-9a-f]{{2}})/{_UUID}-(?:256|1024)\.webp"
 )
 
@@ -56,6 +58,20 @@ def stored_files(storage: Storage) -> Iterator[StoredFile]:
             raise TypeError(f"Nobody knows how to list a {type(storage).__name__}.")
 
 
+def looked_up(storage: Storage, name: str) -> StoredFile | None:
+    """Return a file of a folder that may have come too late for the list, or lies behind a link.
+
+    A bucket lists all that it has.
+    """
+    if not isinstance(storage, FileSystemStorage):
+        return None
+    try:
+        status = os.stat(storage.path(name))  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return StoredFile(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
 def _in_folder(folder: Path, prefix: str) -> Iterator[StoredFile]:
     try:
         entries = list(os.scandir(folder))
@@ -75,8 +91,10 @@ def _in_folder(folder: Path, prefix: str) -> Iterator[StoredFile]:
         else:
             try:
                 status = entry.stat()
-            except FileNotFoundError:
-                continue  # deleted since
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                    raise
+                continue  # deleted since, or a link that leads nowhere
             modified_at = datetime.fromtimestamp(status.st_mtime, UTC)
             yield StoredFile(prefix + name, status.st_size, modified_at)
 
@@ -102,7 +120,8 @@ def _in_bucket(storage: BucketStorage, prefix: str) -> Iterator[StoredFile]:
 def is_ours(name: str) -> bool:
     """Say whether it is a name as `ingest` makes them. Other files are somebody else's."""
     found = _OURS.fullmatch(name)
-    return found is not None and found[1] == found[2] and found[3] == found[4]
+    pairs = zip(found.groups()[::2], found.groups()[1::2], strict=True) if found else ()
+    return found is not None and all(folder == start for folder, start in pairs)
 
 
 def named_files() -> Iterator[NamedFile]:
@@ -134,7 +153,10 @@ def named_folders() -> set[str]:
         f"SELECT split_part({_column(field)}, '/', 1) FROM {_table(field)}"
         f" WHERE {_column(field)} LIKE '%/%'"
         for field in _file_fields()
+        if _is_made(field)  # a restore looks at the files before it makes the tables
     )
+    if not selects:
+        return set()
     with connection.cursor() as cursor:
         cursor.execute(selects)
         return {folder for (folder,) in cursor.fetchall() if folder}
@@ -165,6 +187,17 @@ def _file_fields() -> list[models.FileField]:
         for field in model._meta.concrete_fields
         if isinstance(field, models.FileField)
     ]
+
+
+def _is_made(field: models.FileField) -> bool:
+    """Whether the migrations have come so far."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+            " AND attname = %s AND NOT attisdropped)",
+            [_table(field), str(field.column)],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def _select(field: models.FileField) -> str:

@@ -24,11 +24,18 @@ from django.core.files.base import File
 from django.core.files.storage import Storage, default_storage
 
 from gallery.errors import StorageUnavailable
-from gallery.storage.bucket import MEMORY_BYTES
+from gallery.storage.fetching import MEMORY_BYTES
 from gallery.storage.flows import in_parallel, side_by_side
 from gallery.storage.hashes import PIECE_BYTES, sha256_in
-from gallery.storage.listings import NamedFile, StoredFile, is_named, named_files, stored_files
-from gallery.storage.opening import place, refuse_the_same
+from gallery.storage.listings import (
+    NamedFile,
+    StoredFile,
+    is_named,
+    looked_up,
+    named_files,
+    stored_files,
+)
+from gallery.storage.opening import is_same_file, place, refuse_the_same
 
 _AT_ONCE = 256  # files that are under way together, and copied again after a crash
 
@@ -97,6 +104,11 @@ class Move:
             return _failed(row.named, f"{error.strerror or error}")
 
     def _moved(self, row: _Row) -> Moved:
+        # What lies behind a link to a folder is not listed: only a row can say that it is ours.
+        row = row._replace(
+            stored=row.stored or looked_up(self.source, row.named.name),
+            held=row.held or looked_up(self.target, row.named.name),
+        )
         named, name = row.named, row.named.name
         if row.stored is None:
             if row.held is not None and named.bytes in (None, row.held.bytes):
@@ -113,7 +125,8 @@ class Move:
             else:
                 self._copy(name, file, sha256, is_there=row.held is not None)
                 moved = Moved(name, Fate.COPIED, row.stored.bytes)
-        if self.deletes:
+        # Behind a link to a folder, the two may be one file by two names.
+        if self.deletes and not is_same_file(name, self.source, self.target, default_storage):
             self.source.delete(name)
         return moved
 

@@ -14,6 +14,7 @@ from gallery.storage import addresses
 from gallery.storage.addresses import BucketAddress
 from gallery.storage.bucket import BucketStorage
 from gallery.storage.clients import BucketUnavailable
+from gallery.storage.folder import FolderStorage
 
 LOCAL = "local"  # the folder that is used when STORAGE_URL is empty
 
@@ -33,7 +34,7 @@ def open_storage(text: str) -> Storage:
         storage = BucketStorage(address=address)
         prove(storage)
         return storage
-    return FileSystemStorage(location=address.path)
+    return FolderStorage(location=address.path)
 
 
 def place(storage: Storage) -> str:
@@ -64,6 +65,14 @@ def refuse_the_same(source: Storage, *others: Storage) -> None:
             )
     finally:
         source.delete(name)
+
+
+def is_same_file(name: str, source: Storage, *others: Storage) -> bool:
+    """Say whether a file of the source is that of another folder: links lead to it from both."""
+    if not isinstance(source, FileSystemStorage):
+        return False
+    paths = [Path(one.path(name)) for one in others if isinstance(one, FileSystemStorage)]
+    return any(path.exists() and path.samefile(source.path(name)) for path in paths)
 
 
 def prove(storage: Storage) -> None:

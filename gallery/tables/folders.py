@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from gallery import texts
 from gallery.importers import ItemUnreadable, SourceUnreadable
 from gallery.trees.beneath import open_beneath
+
+log = logging.getLogger(__name__)
 
 
 class ImageFolder:
@@ -17,7 +21,8 @@ class ImageFolder:
         """Raise SourceUnreadable where there is no such folder."""
         root = Path(folder)
         if not root.is_dir():
-            raise SourceUnreadable(f"There is no folder {root} with images.")
+            log.warning("There is no folder %s with images", root)
+            raise SourceUnreadable(f"There is no folder {texts.file_name(str(root))} with images.")
         self.root = root.resolve()
 
     def find(self, path: str) -> tuple[str, str] | None:

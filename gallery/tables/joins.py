@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,10 @@ from typing import Any, Self
 from gallery.importers import SourceUnreadable
 
 _CACHE_KIBIBYTES = 2**16
+_IN_ONE_ROW = 1000  # values of one key that are held together
+# Of one key: beyond what any image has, and no more than may be held in memory.
+MOST_OF_ONE = 10_000
+MOST_CHARACTERS_OF_ONE = 2_000_000
 
 
 class _Temporary:
@@ -55,21 +59,35 @@ class Gathered(_Temporary):
         self._database.executemany(
             "INSERT INTO gathered VALUES (?, ?)",
             (
-                (_storable(key), json.dumps([value for _, value in group]))
+                (_storable(key), json.dumps([value for _, value in piece]))
                 for key, group in groupby(pairs, key=itemgetter(0))
+                for piece in _pieces(group)
             ),
         )
 
     def of(self, key: str) -> Iterator[Any]:
-        """Yield what was added under the key, in order."""
+        """Yield what was added under the key, in order: the first MOST_OF_ONE, if not too long."""
         if not self._is_indexed:
             self._database.execute("CREATE INDEX by_key ON gathered (key)")
             self._is_indexed = True
         rows = self._database.execute(
             "SELECT found FROM gathered WHERE key = ? ORDER BY rowid", (_storable(key),)
         )
+        values = characters = 0
         for (found,) in rows:
-            yield from json.loads(found)
+            if characters > MOST_CHARACTERS_OF_ONE:
+                return
+            characters += len(found)
+            for value in json.loads(found):
+                values += 1
+                if values > MOST_OF_ONE:
+                    return
+                yield value
+
+
+def _pieces(group: Iterator[tuple[str, Any]]) -> Iterator[list[tuple[str, Any]]]:
+    while piece := list(islice(group, _IN_ONE_ROW)):
+        yield piece
 
 
 class Seen(_Temporary):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import IO, Any
 
 from gallery.importers import SourceUnreadable
 from gallery.tables import BadRow, Row
 from gallery.tables.lines import MAX_LINE, Encoding, Lines, RowTooLong, unstorable_within
 
-_LOOKED_AT = 100  # rows that say which columns there are; later ones may bring more
+# Rows that say which columns there are, no more than may be held in memory; later ones may bring
+# more.
+_LOOKED_AT = 100
+_LOOKED_AT_CHARACTERS = 2**21
 
 
 class JsonLines:
@@ -20,14 +23,20 @@ class JsonLines:
     def __init__(self, file: IO[bytes], *, encoding: Encoding = "auto") -> None:
         self._lines = Lines(file, encoding)
         self._rest = self._read()
-        self._first = list(islice(self._rest, _LOOKED_AT))
+        self._first: list[Row | BadRow] = []
+        while len(self._first) < _LOOKED_AT and self._lines.read < _LOOKED_AT_CHARACTERS:
+            row = next(self._rest, None)
+            if row is None:
+                break
+            self._first.append(row)
         objects = [row for row in self._first if isinstance(row, Row)]
         if not objects:
             raise SourceUnreadable("The table has no line with a JSON object.")
         self.columns = tuple(dict.fromkeys(name for row in objects for name in row.cells))
 
     def rows(self) -> Iterator[Row | BadRow]:
-        return chain(self._first, self._rest)
+        first, self._first = self._first, []
+        return chain(first, self._rest)
 
     def _read(self) -> Iterator[Row | BadRow]:
         number = 0

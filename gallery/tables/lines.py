@@ -27,12 +27,14 @@ class RowTooLong(Exception):
 class Lines:
     """The lines of a file with their ends, decoded; `number` is that of the last one.
 
+    `read` is how many characters they had.
+
     Bytes that are not UTF-8 come out as lone surrogates, so that they spoil their own row alone
     (`unstorable` finds them). In another encoding they raise SourceUnreadable.
     """
 
     def __init__(self, file: IO[bytes], encoding: Encoding = "auto") -> None:
-        self.number = 0
+        self.number = self.read = 0
         self._row_length = 0
         self._encoding = _encoding_of(file) if encoding == "auto" else encoding
         if self._encoding == "utf-8":
@@ -57,6 +59,7 @@ class Lines:
             while (rest := self._read()) and rest[-1] not in "\r\n":
                 pass
             raise RowTooLong
+        self.read += len(line)
         self._row_length += len(line)
         if self._row_length > MAX_ROW:
             raise RowTooLong

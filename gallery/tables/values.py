@@ -11,12 +11,11 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-from gallery import texts
+from gallery import moments, texts
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")  # no leading zeros: those are names, such as 0042
 _FRACTION = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,20}(?:[eE][+-]?[0-9]{1,2})?")
 _CONSTANTS = {"true": True, "false": False}
-_FIRST_PHOTOGRAPH, _FAR_FUTURE = 1826, 2200  # years that are taken for a time of capture
 _MOST_NAMED = 100  # of what is left out of metadata
 _SEPARATORS = "|;,"  # of tags, the first that occurs
 
@@ -171,7 +170,7 @@ def moment(value: Any) -> datetime | None:
         value = _parsed(value.strip())
     if not isinstance(value, datetime):
         return None
-    return value if _FIRST_PHOTOGRAPH <= value.year < _FAR_FUTURE else None
+    return value if moments.is_of_photograph(value) else None
 
 
 def _parsed(value: str) -> datetime | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from django import template
 
+from gallery.videos.times import clock
+
 register = template.Library()
+register.filter(clock)
 
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -22,6 +25,12 @@ def span(seconds: float) -> str:
             count = max(1, round(seconds / size))
             return f"{count} {unit}{'' if count == 1 else 's'}"
     raise AssertionError
+
+
+@register.filter
+def seconds_value(seconds: float) -> str:
+    """Return seconds as an address has them, in any language."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")
 
 
 @register.filter

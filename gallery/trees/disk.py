@@ -37,6 +37,13 @@ class DiskTree(Tree):
     def title(self) -> str:
         return self.path
 
+    def is_bare(self) -> bool:
+        try:
+            with os.scandir(self.root) as entries:
+                return all(names.is_hidden(entry.name) for entry in entries)
+        except OSError:
+            return False  # listing says what is wrong
+
     def open(self, key: str) -> IO[bytes]:
         before = self._first_identity
         try:
@@ -114,6 +121,12 @@ class Directory:
         self.links.sort()
         self.files = [File(name, names.key_of(joined(path, name))) for name in sorted(files)]
         self.folders = _albums_first(self._directory, sorted(folders))
+
+    def size(self, file: File) -> int:
+        try:
+            return os.stat(f"{self._directory}/{file.name}").st_size  # noqa: PTH116
+        except OSError:
+            return 0
 
     def version(self, file: File) -> str:
         path = f"{self._directory}/{file.name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
@@ -16,6 +16,12 @@ from gallery.trees import names, takeout
 from gallery.trees.sidecars import Said, Sidecars
 
 _MAX_PATTERNS = 100
+# Live photos: IMG_1.HEIC and beside it IMG_1.MOV, of some seconds. An MP4 beside a JPEG is more
+# often a film and its poster.
+_HEIC = frozenset({".heic", ".heif"})
+_PHOTO_SUFFIXES = _HEIC | {".jpg", ".jpeg"}
+_PHOTOS_BY_MOVING = {".mov": _PHOTO_SUFFIXES, ".mp4": _HEIC}
+_MOST_MOVING_BYTES = 30 * 10**6  # what is larger is no moment
 _MAX_ALBUM, _MAX_FOLDER_TAGS = 200, 20
 
 
@@ -34,6 +40,9 @@ class Shelf(Protocol):
     @property
     def files(self) -> Sequence[File]:
         """Return its files in the order of their names."""
+
+    def size(self, file: File) -> int:
+        """Return how large a file says it is, 0 for one that cannot be looked at."""
 
     def version(self, file: File) -> str:
         """Return the item's version. Raise ItemUnreadable for what should be skipped."""
@@ -78,7 +87,7 @@ class Tree(Source):
         for file in shelf.files:
             if names.is_hidden(file.name) or (only is not None and file.name not in only):
                 continue
-            if names.is_image(file.name):
+            if names.is_taken(file.name):
                 images.append(file)
             elif reason := names.why_left_out(file.name):
                 yield Skipped(key=file.key, reason=reason)
@@ -86,11 +95,28 @@ class Tree(Source):
             return
         beside = Sidecars((file.name for file in shelf.files) if self.sidecars else (), shelf.read)
         shelved = _Shelved(shelf, beside, self._from_folders(shelf.path))
+        photos = _photos_by_stem(shelf.files)
         for file in images:
             if reason := self.why_ignored(joined(shelf.path, file.name)):
                 yield Skipped(key=file.key, reason=reason)
+            elif still := self._still_of(shelf, file, photos):
+                reason = f"The moving part of {names.shown(still)}, which is imported."
+                yield Skipped(key=file.key, reason=reason)
             else:
                 yield from shelved.items(file)
+
+    def _still_of(self, shelf: Shelf, file: File, photos: Mapping[str, list[str]]) -> str:
+        """Return the photo that a telephone took together with a short video, "" for other files.
+
+        A photo that is left out itself takes no video with it.
+        """
+        suffixes = _PHOTOS_BY_MOVING.get(names.suffix_of(file.name), frozenset())
+        beside = photos.get(names.stem_of(file.name), ()) if suffixes else ()
+        for name in beside:
+            is_taken = not self.why_ignored(joined(shelf.path, name))
+            if names.suffix_of(name) in suffixes and is_taken:
+                return name if shelf.size(file) <= _MOST_MOVING_BYTES else ""
+        return ""
 
     @cached_property
     def _ignored(self) -> GitIgnoreSpec:
@@ -145,6 +171,14 @@ class _Shelved:
     @cached_property
     def _album(self) -> str:
         return self._beside.album()
+
+
+def _photos_by_stem(files: Sequence[File]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for file in files:
+        if names.suffix_of(file.name) in _PHOTO_SUFFIXES:
+            found.setdefault(names.stem_of(file.name), []).append(file.name)
+    return found
 
 
 def _name(name: str, said: Said) -> str:

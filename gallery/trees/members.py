@@ -23,6 +23,12 @@ class Limits:
     total_bytes: int  # of all that may be unpacked
     member_bytes: int
     ratio: int  # unpacked to packed
+    video_bytes: int = 0  # of a member that is named as a video; member_bytes where that is more
+
+    def most_of(self, path: str) -> int:
+        """Return how many bytes a member of this path may have."""
+        is_video = names.is_video(path.rpartition("/")[2])
+        return max(self.member_bytes, self.video_bytes) if is_video else self.member_bytes
 
 
 class Member(NamedTuple):
@@ -38,6 +44,10 @@ class Members(Protocol):
     """An open archive. Its members may be opened from several threads."""
 
     by_key: dict[str, Member]
+    copied_bytes: int  # on disk, beside the archive
+
+    def version(self, member: Member) -> str:
+        """Return what changes whenever the member's bytes do."""
 
     def open(self, member: Member) -> IO[bytes]:
         """Return the member's bytes, seekable. Raise ItemUnreadable."""
@@ -101,4 +111,4 @@ def spool() -> IO[bytes]:
 
 def _is_wanted(path: str) -> bool:
     name = path.rpartition("/")[2]
-    return names.is_image(name) or names.suffix_of(name) in (".json", ".txt")
+    return names.is_taken(name) or names.suffix_of(name) in (".json", ".txt")

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import re
 
+from django.conf import settings
+
 from gallery import texts
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff"}
     | {".bmp", ".heic", ".heif", ".hif"}
 )
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".webm", ".mkv", ".avi", ".mts"}
+    | {".m2ts", ".mpg", ".mpeg", ".flv", ".wmv", ".asf", ".ogv"}
+)
+OFF = "off"  # VIDEO_FRAMES, where no videos are taken
+_NO_VIDEOS = "A video: no videos are taken here (VIDEO_FRAMES)."
 ARCHIVE_SUFFIXES = frozenset(
     {".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".cbz"}
 )
 # Only what a person may have taken for an image is worth a row: a folder of software or notes
 # would fill the ledger.
 _LEFT_OUT = {
-    "A video: only images are imported from here.": (
-        ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .mts .m2ts .ogv"
-    ),
     "A raw file of a camera: export it as JPEG or TIFF first.": (
         ".dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .raf .orf .rw2 .pef .srw .raw .rwl .3fr"
     ),
@@ -91,9 +96,29 @@ def suffix_of(name: str) -> str:
     return f".{suffix.lower()}" if dot and stem else ""
 
 
+def stem_of(name: str) -> str:
+    """Return the name without its suffix, in lower case."""
+    return name.rpartition(".")[0].lower()
+
+
 def is_image(name: str) -> bool:
     """Whether the name says that the file is an image; what it is, its bytes will tell."""
     return suffix_of(name) in IMAGE_SUFFIXES
+
+
+def is_video(name: str) -> bool:
+    """Whether the name says that the file is a video, and videos are taken."""
+    return settings.VIDEO_FRAMES != OFF and suffix_of(name) in VIDEO_SUFFIXES
+
+
+def is_taken(name: str) -> bool:
+    """Whether the name says that the file is an image, or a video where these are taken."""
+    return is_image(name) or is_video(name)
+
+
+def taken_suffixes() -> frozenset[str]:
+    """Return the endings of what is taken."""
+    return IMAGE_SUFFIXES if settings.VIDEO_FRAMES == OFF else IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def is_hidden(name: str) -> bool:
@@ -102,8 +127,9 @@ def is_hidden(name: str) -> bool:
 
 
 def why_left_out(name: str) -> str:
-    """Return why a file is no image, when a person may have thought it is one; else ""."""
-    return _REASON_BY_SUFFIX.get(suffix_of(name), "")
+    """Return why a file is not taken, when a person may have thought it is one; else ""."""
+    suffix = suffix_of(name)
+    return _NO_VIDEOS if suffix in VIDEO_SUFFIXES else _REASON_BY_SUFFIX.get(suffix, "")
 
 
 def shown(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gallery import texts
+from gallery import moments, texts
 from gallery.descriptions import Description
 from gallery.errors import ImageRefused
 from gallery.importers import ItemUnreadable
@@ -22,7 +22,6 @@ from gallery.ingest import MAX_CAPTION, MAX_CAPTIONS
 from gallery.trees import names, takeout
 
 MAX_BYTES = 400_000
-_FIRST_PHOTOGRAPH, _FAR_FUTURE = 1826, 2200  # years that are taken for a time of capture
 _ALIASES = {"url": "source_url", "license": "licence", "author": "attribution", "lat": "latitude"}
 _ALIASES |= {"lon": "longitude", "lng": "longitude", "keywords": "tags", "date": "taken_at"}
 
@@ -98,6 +97,12 @@ class Sidecars:
         if len(content) > MAX_BYTES:
             raise SidecarBroken(f"Left out, it has more than {MAX_BYTES // 1000} kB.")
         return content
+
+
+def names_beside(image: str) -> Iterator[str]:
+    """Yield what the sidecars of an image may be called, in any case of letters."""
+    yield from _json_names(image)
+    yield from _text_names(image)
 
 
 def parse(name: str, content: bytes) -> Said:
@@ -195,12 +200,8 @@ def _described(said: Mapping[str, Any]) -> Description:
 
 def _soundly_dated(about: Description) -> Description:
     """A time long before photography is a camera's error, and no reason to leave all out."""
-    is_sound = about.taken_at is None or _is_sound(about.taken_at)
+    is_sound = about.taken_at is None or moments.is_of_photograph(about.taken_at)
     return about if is_sound else replace(about, taken_at=None)
-
-
-def _is_sound(moment: datetime) -> bool:
-    return _FIRST_PHOTOGRAPH <= moment.year <= _FAR_FUTURE
 
 
 def _checked(about: Description) -> Description:
@@ -214,7 +215,7 @@ def _checked(about: Description) -> Description:
         raise ImageRefused("A place needs a latitude and a longitude.")
     if not (abs(about.latitude or 0) <= 90 and abs(about.longitude or 0) <= 180):
         raise ImageRefused("There is no place of that latitude and longitude.")
-    if about.taken_at is not None and not _is_sound(about.taken_at):
+    if about.taken_at is not None and not moments.is_of_photograph(about.taken_at):
         raise ImageRefused(f"Nothing was photographed in {about.taken_at.year}.")
     return replace(
         about,

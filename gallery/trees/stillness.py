@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gallery.importers import Skipped
-from gallery.trees import names
+from gallery.trees import names, takeout
 from gallery.trees.disk import Directory, DiskTree
 from gallery.trees.listing import joined
+from gallery.trees.sidecars import names_beside
 
+_PATIENCE = 10  # times as long as a file must be still, an image waits for its sidecars
 _Look = tuple[int, int]  # size and time of last change
 
 
@@ -88,28 +91,43 @@ class Pending:
     def ready(self) -> dict[str, set[str]]:
         """Return the names of still files by folder, and forget them.
 
-        Images wait for the sidecars that come with them.
+        Images wait for the sidecars that come with them, but not for ever: a text that is always
+        being written is none.
+        """
+        still, moving = self._by_folder()
+        ready: dict[str, set[str]] = {}
+        for folder, files in still.items():
+            for name in files:
+                if not self._is_patient(joined(folder, name)) or not _wait(name, moving[folder]):
+                    ready.setdefault(folder, set()).add(name)
+                    del self._seen[joined(folder, name)]
+        return ready
+
+    def _by_folder(self) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+        """Look at all again; return the names of those that are still, and of those that are not.
+
+        The latter in lower case.
         """
         now = time.monotonic()
         still: dict[str, set[str]] = {}
-        unsettled: set[str] = set()
+        moving: defaultdict[str, set[str]] = defaultdict(set)
         for path, seen in list(self._seen.items()):
             look = self._look(path)
             folder, _, name = path.rpartition("/")
             if look is None:
                 del self._seen[path]
-            elif look != seen.look:
-                self._seen[path] = _Seen(look, now)
-                unsettled.add(folder)
-            elif now - seen.since >= self._still_seconds:
+            elif look == seen.look and now - seen.since >= self._still_seconds:
                 still.setdefault(folder, set()).add(name)
-            elif names.suffix_of(name) in (".json", ".txt"):
-                unsettled.add(folder)
-        ready = {folder: files for folder, files in still.items() if folder not in unsettled}
-        for folder, files in ready.items():
-            for name in files:
-                del self._seen[joined(folder, name)]
-        return ready
+            else:
+                moving[folder].add(name.lower())
+                if look != seen.look:
+                    self._seen[path] = _Seen(look, now)
+        return still, moving
+
+    def _is_patient(self, path: str) -> bool:
+        """Whether a file that is still has not waited for others for too long."""
+        still_for = time.monotonic() - self._seen[path].since
+        return still_for < (1 + _PATIENCE) * self._still_seconds
 
     def _add(self, path: str) -> None:
         look = self._look(path)
@@ -135,3 +153,11 @@ class Pending:
             or os.path.islink(os.path.join(self._tree.root, folder))  # noqa: PTH114, PTH118
             for folder in folders
         )
+
+
+def _wait(name: str, moving: set[str]) -> bool:
+    """Whether a file that is being written may say something about this one."""
+    if not names.is_taken(name) or not moving:
+        return False
+    beside = {sidecar.lower() for sidecar in names_beside(name)}
+    return bool(beside & moving) or any(map(takeout.is_album_file, moving))

@@ -13,6 +13,8 @@ import tarfile
 import tempfile
 import weakref
 import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import IO, cast
 
 from django.conf import settings
@@ -36,15 +38,19 @@ _BROKEN = (
     ValueError,
     struct.error,
 )
+# Called with the copy and the size that it is about to have. Raises SourceUnreadable.
+MakeRoom = Callable[[IO[bytes], int], None]
 _BROKEN_STREAM = (EOFError, ValueError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 class Tar:
     """An open, unpacked tar file."""
 
-    def __init__(self, file: IO[bytes], limits: Limits) -> None:
+    def __init__(self, file: IO[bytes], limits: Limits, *, copied_bytes: int = 0) -> None:
         """Read all headers. Raise SourceUnreadable."""
         self.file = file
+        self.copied_bytes = copied_bytes
+        self._limits = limits
         weakref.finalize(self, file.close)
         self._offset_by_key: dict[str, int] = {}
         self._register = Register(limits)
@@ -56,6 +62,19 @@ class Tar:
             reason = "too many nested headers" if isinstance(error, RecursionError) else error
             raise SourceUnreadable(f"The archive is cut short or damaged: {reason}.") from error
         self.by_key = self._register.by_key
+
+    def version(self, member: Member) -> str:
+        """Return its CRC, as a zip has it: tars are made with the same times for all on purpose."""
+        if member.size > self._limits.most_of(member.path):
+            return member.version
+        crc = 0
+        try:
+            with self.open(member) as file:
+                while piece := file.read(PIECE_BYTES):
+                    crc = zlib.crc32(piece, crc)
+        except OSError:
+            return member.version  # it fails when it is opened, with its reason
+        return f"{crc:08x}:{member.size}"
 
     def open(self, member: Member) -> IO[bytes]:
         section = _Section(self, self._offset_by_key[member.key], member.size)
@@ -102,22 +121,26 @@ class Tar:
         self._offset_by_key[self._register.add(info.name, member)] = info.offset_data
 
 
-def unpacked(file: IO[bytes], packing: str, limits: Limits) -> IO[bytes]:
-    """Return a tar file that was packed as `gz`, `bz2` or `xz`: a nameless copy on disk.
+def unpacked(file: IO[bytes], packing: str, limits: Limits, make_room: MakeRoom) -> Tar:
+    """Return a tar file that was packed as `gz`, `bz2` or `xz`, by a nameless copy on disk.
 
     A packed stream has no way to a member but through all before it. Raise SourceUnreadable.
     """
-    copy = tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115 - returned
-    try:
-        _unpack(file, packing, cast("IO[bytes]", copy), limits)
-    except BaseException:
-        copy.close()
-        raise
-    copy.seek(0)
-    return cast("IO[bytes]", copy)
+    with ExitStack() as undo:
+        copy = cast(
+            "IO[bytes]",
+            undo.enter_context(tempfile.TemporaryFile(dir=settings.FILE_UPLOAD_TEMP_DIR)),
+        )
+        size = _unpack(file, packing, copy, limits, make_room)
+        tar = Tar(copy, limits, copied_bytes=size)
+        undo.pop_all()
+    return tar
 
 
-def _unpack(file: IO[bytes], packing: str, copy: IO[bytes], limits: Limits) -> None:
+def _unpack(
+    file: IO[bytes], packing: str, copy: IO[bytes], limits: Limits, make_room: MakeRoom
+) -> int:
+    """Unpack the file; return how many bytes it has then."""
     size = 0
     try:
         with _stream(file, packing) as stream:
@@ -130,6 +153,7 @@ def _unpack(file: IO[bytes], packing: str, copy: IO[bytes], limits: Limits) -> N
                         f"The archive unpacks to more than {limits.ratio} times its size, as bombs "
                         "do (ARCHIVE_MAX_RATIO): nothing of it is taken."
                     )
+                make_room(copy, size)
                 copy.write(piece)
         copy.flush()
     except _BROKEN_STREAM as error:
@@ -138,6 +162,7 @@ def _unpack(file: IO[bytes], packing: str, copy: IO[bytes], limits: Limits) -> N
         # bz2 says so, too, of damaged bytes: then without a number.
         reason = error.strerror if error.errno else f"it is damaged: {error}"
         raise SourceUnreadable(f"The archive cannot be unpacked: {reason}.") from error
+    return size
 
 
 def _stream(file: IO[bytes], packing: str) -> IO[bytes]:

@@ -7,6 +7,7 @@ import struct
 import weakref
 import zipfile
 import zlib
+from contextlib import ExitStack
 from typing import IO, cast
 
 from gallery.importers import ItemUnreadable, SourceUnreadable
@@ -34,6 +35,8 @@ _UTF8, _ENCRYPTED = 0x800, 0x1
 class Zip:
     """An open zip file."""
 
+    copied_bytes = 0
+
     def __init__(self, file: IO[bytes], limits: Limits) -> None:
         """Read the list of members. Raise SourceUnreadable."""
         weakref.finalize(self, file.close)
@@ -57,13 +60,15 @@ class Zip:
             self._info_by_key[register.add(name, self._member(info, name))] = info
         self.by_key = register.by_key
 
+    def version(self, member: Member) -> str:
+        return member.version
+
     def open(self, member: Member) -> IO[bytes]:
         file = spool()
-        try:
+        with ExitStack() as undo:
+            undo.callback(file.close)
             self._unpack(member, file)
-        except BaseException:
-            file.close()
-            raise
+            undo.pop_all()
         file.seek(0)
         return file
 
@@ -79,14 +84,14 @@ class Zip:
     def _unpack(self, member: Member, file: IO[bytes]) -> None:
         if member.failure:
             raise ItemUnreadable(member.failure)
-        size = 0
+        size, most = 0, self._limits.most_of(member.path)
         try:
             # Read to the end: only there its CRC is compared.
             with self._zip.open(self._info_by_key[member.key]) as packed:
                 while piece := packed.read(PIECE_BYTES):
                     size += len(piece)
-                    if size > self._limits.member_bytes:
-                        raise ItemUnreadable(_too_large(size, self._limits))
+                    if size > most:
+                        raise ItemUnreadable(_too_large(size, most))
                     file.write(piece)
         except (*_BROKEN, OSError) as error:
             raise _damaged(error) from error
@@ -100,10 +105,10 @@ class Zip:
             size=info.file_size,
             version=f"{info.CRC:08x}:{info.file_size}",
             skip="" if is_plain else "A link or device in the archive is not followed.",
-            failure=self._failure(info),
+            failure=self._failure(info, self._limits.most_of(folded(name))),
         )
 
-    def _failure(self, info: zipfile.ZipInfo) -> str:
+    def _failure(self, info: zipfile.ZipInfo, most: int) -> str:
         if info.flag_bits & _ENCRYPTED:
             return "It is encrypted: unpack the archive with its password and import the folder."
         if info.compress_type not in _METHODS:
@@ -111,8 +116,8 @@ class Zip:
                 f"It is packed by a method that is not read ({info.compress_type}): "
                 "unpack the archive and import the folder."
             )
-        if info.file_size > self._limits.member_bytes:
-            return _too_large(info.file_size, self._limits)
+        if info.file_size > most:
+            return _too_large(info.file_size, most)
         ratio = info.file_size / max(1, info.compress_size)
         if info.file_size > _SMALL_BYTES and ratio > self._limits.ratio:
             return (
@@ -177,10 +182,10 @@ def _name(info: zipfile.ZipInfo) -> str:
         return name
 
 
-def _too_large(size: int, limits: Limits) -> str:
+def _too_large(size: int, most: int) -> str:
     return (
-        f"It unpacks to {size / 1e6:,.1f} MB; at most {limits.member_bytes / 1e6:,g} MB are taken "
-        "(MAX_IMAGE_MEGABYTES)."
+        f"It unpacks to {size / 1e6:,.1f} MB; at most {most / 1e6:,g} MB are taken "
+        "(MAX_IMAGE_MEGABYTES, VIDEO_MAX_MEGABYTES)."
     )
 
 

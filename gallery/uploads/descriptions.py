@@ -11,7 +11,7 @@ from gallery import texts
 from gallery.descriptions import Description
 from gallery.errors import ImageRefused
 from gallery.ingest import MAX_CAPTION
-from gallery.models import FolderUse, Visibility
+from gallery.models import FolderUse, OnDuplicates, Visibility
 from gallery.uploads.errors import UploadInvalid
 
 MAX_PATH = 1000
@@ -28,6 +28,7 @@ class NewUpload:
     path: str = ""
     modified: str = ""  # its time of change as its sender writes it; never read as a time
     about: Description = field(default_factory=Description)
+    duplicates: OnDuplicates = OnDuplicates.NOTE
     metadata: str = ""  # the header itself, which tus gives back
 
     @property
@@ -87,11 +88,18 @@ def of_metadata(pairs: dict[str, str], size: int) -> NewUpload:
         path=clean_path(path),
         modified=clean_time(pairs.get("lastModified", "")),
         about=_about(pairs),
+        duplicates=_on_duplicates(pairs.get("duplicates") or OnDuplicates.NOTE),
     )
 
 
 def clean_time(modified: str) -> str:
     return texts.printable(modified[:40])
+
+
+def _on_duplicates(written: str) -> OnDuplicates:
+    if written not in OnDuplicates.values:
+        raise UploadInvalid(f"duplicates must be one of: {', '.join(OnDuplicates.values)}.")
+    return OnDuplicates(written)
 
 
 def _about(pairs: dict[str, str]) -> Description:

@@ -32,13 +32,14 @@ from gallery.uploads.errors import (
     UploadMissing,
     UploadTooLarge,
 )
+from gallery.videos import limits
 
 PIECE_BYTES = 2**20  # what a request holds in memory, and the most that is lost of a broken one
 MAX_BYTES = 2**53  # past it JSON and browsers count wrongly, and no file is that long
-FREE_BYTES = 2**28  # of the disk, that uploads leave to all else
 _QUOTA_LOCK = 0x75706C64  # "upld": class of the advisory locks, one a user
 
 GONE = "This upload was not finished in time, and what had arrived was removed. Send it again."
+CANCELLED = "This upload was cancelled."
 ENDED = "This upload has ended; ask for it with GET to see what became of it."
 
 
@@ -63,13 +64,14 @@ def begin(owner: AbstractBaseUser, new: NewUpload, session: UploadSession | None
         bytes=new.size,
         fingerprint=new.fingerprint,
         about=_about(new, session),
+        duplicates=new.duplicates,
         metadata=new.metadata,
         expires_at=_deadline(),
     )
-    if new.size > settings.MAX_IMAGE_BYTES:
+    most = limits.most_bytes(new.path)
+    if new.size > most:
         upload.reason = (
-            f"The file has {new.size / 1e6:,.1f} MB; at most "
-            f"{settings.MAX_IMAGE_BYTES / 1e6:,g} MB are taken."
+            f"The file has {new.size / 1e6:,.1f} MB; at most {most / 1e6:,g} MB are taken."
         )
         if session is not None:
             upload.state = UploadState.REFUSED
@@ -84,7 +86,8 @@ def begin(owner: AbstractBaseUser, new: NewUpload, session: UploadSession | None
 
 def find(owner: AbstractBaseUser, id_: uuid.UUID) -> Upload:
     """Return an upload of this user, or raise UploadMissing."""
-    upload = Upload.objects.select_related("image").filter(owner_id=owner.pk, uuid=id_).first()
+    uploads = Upload.objects.select_related("image", "like")
+    upload = uploads.filter(owner_id=owner.pk, uuid=id_).first()
     if upload is None:
         raise UploadMissing("There is no such upload, or it is not yours.")
     if upload.state == UploadState.EXPIRED:
@@ -126,7 +129,7 @@ def cancel(upload: Upload) -> None:
 def _append(upload: Upload, offset: int, piece: bytes) -> None:
     locked = Upload.objects.select_for_update(no_key=True).filter(pk=upload.pk).first()
     if locked is None:
-        raise UploadMissing("This upload was cancelled.")
+        raise UploadMissing(CANCELLED)
     if locked.state != UploadState.ARRIVING:
         raise UploadGone(GONE if locked.state == UploadState.EXPIRED else ENDED)
     _check_offset(locked, offset)
@@ -174,7 +177,7 @@ def _check_room(size: int) -> None:
     place = Path(settings.UPLOAD_DIR)
     while not place.exists():
         place = place.parent
-    if shutil.disk_usage(place).free < size + FREE_BYTES:
+    if shutil.disk_usage(place).free < size + settings.UPLOAD_FREE_BYTES:
         raise StorageUnavailable("The server's disk is nearly full. Try again later.")
 
 

@@ -25,6 +25,7 @@ class Counts:
     new: int
     held: int
     refused: int
+    alike: int  # of the refused: what shows what an image of the owner's shows
     expired: int
     waiting: int  # images that have no vector yet
     ready: int
@@ -39,6 +40,11 @@ class Counts:
     @property
     def stored(self) -> int:
         return self.new + self.held
+
+    @property
+    def faulty(self) -> int:
+        """Files that were refused for what they are."""
+        return self.refused - self.alike
 
     @property
     def images(self) -> int:
@@ -81,11 +87,13 @@ def counts(session: UploadSession) -> Counts:
         **by_state,
         **by_image,
         removed=Count("pk", ended_well & Q(image=None)),
+        alike=Count("pk", Q(state=UploadState.REFUSED, like__isnull=False)),
         received_bytes=Sum("received", default=0),
     )
     return Counts(
         expected=session.expected,
         removed=found["removed"],
+        alike=found["alike"],
         bytes=found["received_bytes"],
         **{state: found[f"uploads_{state}"] for state in UploadState.values},
         **{state: found[f"images_{state}"] for state in State.values},

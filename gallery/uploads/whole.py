@@ -9,14 +9,15 @@ from django.core.files.base import File
 from django.utils import timezone
 
 from gallery.descriptions import Description
-from gallery.duplicates import likeness
+from gallery.duplicates import LikeAnother, likeness
 from gallery.errors import ImageRefused
-from gallery.ingest import Added, NewImage, add_image
-from gallery.models import Upload, UploadSession, UploadState
+from gallery.ingest import Added, NewImage
+from gallery.models import OnDuplicates, Upload, UploadSession, UploadState
 from gallery.uploads.descriptions import clean_path
+from gallery.videos.intake import add_sent_file
 
 
-def take_in(session: UploadSession, files: Iterable[File[bytes]]) -> None:
+def take_in(session: UploadSession, files: Iterable[File[bytes]], duplicates: OnDuplicates) -> None:
     """Add every file, one after the other; the session then says what became of each."""
     said = Description.from_json(session.about)
     for file in files:
@@ -27,9 +28,10 @@ def take_in(session: UploadSession, files: Iterable[File[bytes]]) -> None:
             original_name=file.name or "",
         )
         try:
-            added = add_image(new, note=partial(_record_image, session, file))
+            added = add_sent_file(new, note=partial(_record_image, session, file, duplicates))
         except ImageRefused as refusal:
-            _record(session, file, state=UploadState.REFUSED, reason=str(refusal))
+            like = refusal.image if isinstance(refusal, LikeAnother) else None
+            _record(session, file, state=UploadState.REFUSED, reason=str(refusal), like=like)
             continue
         found = likeness.note_of(added)
         if found is not None:
@@ -38,7 +40,10 @@ def take_in(session: UploadSession, files: Iterable[File[bytes]]) -> None:
             )
 
 
-def _record_image(session: UploadSession, file: File[bytes], added: Added) -> None:
+def _record_image(
+    session: UploadSession, file: File[bytes], duplicates: OnDuplicates, added: Added
+) -> None:
+    likeness.check(added, duplicates)
     state = UploadState.NEW if added.is_new else UploadState.HELD
     _record(session, file, state=state, image=added.image)
 

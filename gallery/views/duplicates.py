@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from gallery.duplicates import decisions, forgetting, review
 from gallery.duplicates.decisions import Choice
+from gallery.duplicates.forgetting import Place
 from gallery.errors import DuplicatesChanged
 from gallery.views.images import own_image
 from gallery.views.requests import LoggedIn
@@ -58,8 +59,10 @@ def decide(request: LoggedIn, pk: int) -> HttpResponse:
 @login_required
 @require_safe
 def verdicts_page(request: LoggedIn) -> HttpResponse:
-    """The latest decisions; each can be forgotten."""
-    context = {"verdicts": forgetting.latest(request.user)}
+    """Decisions, the latest first, from those behind `after` on; each can be forgotten."""
+    after = Place.read(request.GET.get("after", ""))
+    page = forgetting.page(request.user, after)
+    context = {"verdicts": page.told, "next": page.next, "after": after}
     return render(request, "gallery/duplicate_verdicts.html", context)
 
 
@@ -68,7 +71,9 @@ def verdicts_page(request: LoggedIn) -> HttpResponse:
 def forget(request: LoggedIn, pk: int) -> HttpResponse:
     if forgetting.forget(request.user, pk):
         messages.success(request, "Forgotten: the two are compared again.")
-    return redirect("duplicate-verdicts")
+    after = Place.read(request.POST.get("after", ""))
+    address = reverse("duplicate-verdicts")
+    return redirect(f"{address}?after={after}" if after else address)
 
 
 @login_required

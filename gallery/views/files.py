@@ -22,14 +22,12 @@ from django.utils.cache import get_conditional_response
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
-from gallery import thumbnails
+from gallery import originals, thumbnails
 from gallery.models import Image
-from gallery.storage import links
+from gallery.originals import Sendable, Stored
 from gallery.storage.links import Link, Wanted
 
 if TYPE_CHECKING:
-    from django.db.models.fields.files import FieldFile
-
     from gallery.views.requests import Request
 
 logger = logging.getLogger(__name__)
@@ -72,14 +70,15 @@ def public_thumbnail(request: HttpRequest, uuid: UUID, pixels: int) -> HttpRespo
 
 @require_safe
 def original(request: Request, uuid: UUID) -> HttpResponseBase:
-    image = get_object_or_404(Image.objects.visible_to(request.user), uuid=uuid)
+    seen = originals.with_places(Image.objects.visible_to(request.user))
+    image = get_object_or_404(seen, uuid=uuid)
     wanted = Wanted(
-        name=str(image.file.name),
+        name=str(image.file.name or image),
         content_type=image.mime_type,
         disposition=disposition(image, is_download="download" in request.GET),
         method=request.method or "GET",
     )
-    response = send(request, image.file, wanted, etag=image.sha256)
+    response = send(request, originals.of(image), wanted, etag=image.sha256)
     if response.status_code in (200, 304):
         response.headers["Cache-Control"] = "private, max-age=3600"
     # One file can be a picture and a page at once: no browser may run it as a page.
@@ -100,33 +99,41 @@ def send_thumbnail(
     file = file_by_pixels[pixels]
     wanted = Wanted(str(file.name), "image/webp", "inline", request.method or "GET")
     etag = f"{image.sha256}-{pixels}"
-    return send(request, file, wanted, etag=etag, is_linked=is_linked)
+    return send(request, Stored(file), wanted, etag=etag, is_linked=is_linked)
 
 
 def send(
-    request: HttpRequest, file: FieldFile, wanted: Wanted, *, etag: str, is_linked: bool = True
+    request: HttpRequest, file: Sendable, wanted: Wanted, *, etag: str, is_linked: bool = True
 ) -> HttpResponseBase:
     """Answer with the file, with where the bucket has it, or with 304. The viewer may see it."""
     held = get_conditional_response(request, etag=f'"{etag}"')
     try:
-        if held is None and is_linked and (link := links.link(file.storage, wanted)):
+        if held is None and is_linked and (link := file.link(wanted)):
             return redirect(link)
         response: HttpResponseBase = held or FileResponse(
-            open_file(file), content_type=wanted.content_type
+            file.open(), content_type=wanted.content_type
         )
+    except FileNotFoundError as error:
+        # Deleted between the look into the database and the look into the storage; or somebody
+        # else's, and no longer where it was.
+        raise Http404("The file is gone.") from error
     except OSError as error:
-        # The storage may be back soon. What it said is for the log, not for strangers.
-        logger.warning("The file %s cannot be read: %s", wanted.name, error)
-        return HttpResponse(
-            "The file cannot be read now. Try again in a while.",
-            status=503,
-            content_type="text/plain",
-            headers={"Retry-After": RETRY_SECONDS, "Cache-Control": "no-store"},
-        )
+        return unavailable(wanted.name, error)
     response.headers["ETag"] = f'"{etag}"'
     if held is None:
         response.headers["Content-Disposition"] = wanted.disposition
     return response
+
+
+def unavailable(name: str, error: OSError) -> HttpResponse:
+    """Say that a file cannot be read now. What the storage said is for the log."""
+    logger.warning("The file %s cannot be read: %s", name, error)
+    return HttpResponse(
+        "The file cannot be read now. Try again in a while.",
+        status=503,
+        content_type="text/plain",
+        headers={"Retry-After": RETRY_SECONDS, "Cache-Control": "no-store"},
+    )
 
 
 def redirect(link: Link) -> HttpResponseBase:
@@ -138,15 +145,6 @@ def redirect(link: Link) -> HttpResponseBase:
 def disposition(image: Image, *, is_download: bool) -> str:
     is_attached = is_download or image.mime_type not in SHOWN_INLINE
     return str(content_disposition_header(is_attached, download_name(image)))
-
-
-def open_file(file: FieldFile) -> FieldFile:
-    try:
-        file.open("rb")
-    except FileNotFoundError as error:
-        # Deleted between the look into the database and the look into the storage.
-        raise Http404("The file is gone.") from error
-    return file
 
 
 def download_name(image: Image) -> str:

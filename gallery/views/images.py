@@ -20,6 +20,7 @@ from gallery.models import Image, SourceLink
 from gallery.query import ImageTerm, Query
 from gallery.removal import delete_images
 from gallery.search import search
+from gallery.videos.frames import frame_of
 from gallery.views.requests import LoggedIn, Request, may_search
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def page_context(image: Image, viewer: User | AnonymousUser) -> dict[str, Any]:
         "tags": image.tags.all(),
         "captions": image.captions.further(),
         "source_link": SourceLink.of(image),
+        "frame": frame_of(image, viewer),
         "edit_form": EditForm.of(image) if is_own else None,
         "own_albums": image.owner.albums.values_list("name", flat=True),
     }

@@ -20,9 +20,10 @@ from django_htmx.http import HTMX_STOP_POLLING
 from gallery.descriptions import Description
 from gallery.errors import StorageUnavailable
 from gallery.forms import problems
-from gallery.imports import ledger, paging, starting
+from gallery.imports import ledger, paging, records, starting
 from gallery.imports.errors import ImportInvalid, ImportRefused
 from gallery.models import ImportRun, ItemState, RunState
+from gallery.request_limits import RequestLimit, limited, source_bytes
 from gallery.views.import_form import ImportForm, PageForm
 from gallery.views.requests import LoggedIn, render_page
 
@@ -49,6 +50,7 @@ class Tab:
     is_current: bool
 
 
+@limited(RequestLimit(users=source_bytes))
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def imports_page(request: LoggedIn) -> HttpResponse:
@@ -68,7 +70,7 @@ def imports_page(request: LoggedIn) -> HttpResponse:
     context = {
         "form": form,
         "problem": problem,
-        "runs": [(run, ledger.progress(run)) for run in listed[:RUNS_SHOWN]],
+        "runs": [(run, ledger.progress(run), records.notice(run)) for run in listed[:RUNS_SHOWN]],
         "before": before,
         "older": listed[RUNS_SHOWN - 1].pk if len(listed) > RUNS_SHOWN else None,
         "own_albums": request.user.albums.values_list("name", flat=True),
@@ -177,6 +179,7 @@ def _context(request: LoggedIn, run: ImportRun) -> dict[str, Any]:
     return {
         "run": run,
         "progress": far,
+        "notice": records.notice(run),
         "phase": _phase(run, is_left_alone=left_alone),
         "is_active": run.state in ledger.ACTIVE,
         "is_working": run.state in (RunState.WAITING, RunState.RUNNING),

@@ -24,6 +24,7 @@ from gallery.models import Album, Image, Tag
 from gallery.patience import patience
 from gallery.query import ImageTerm, filters
 from gallery.query.values import image_id
+from gallery.request_limits import RequestLimit, image_bytes, image_bytes_of_visitors, limited
 from gallery.search import search, totals, turn
 from gallery.views.chips import Chip
 from gallery.views.requests import Request, may_search, render_page
@@ -47,6 +48,7 @@ EXPIRED = "Results are kept for an hour. Search again."
 EXPIRED_BY_IMAGE = "Results are kept for an hour, an image you show not at all. Choose it again."
 
 
+@limited(RequestLimit(users=image_bytes, visitors=image_bytes_of_visitors))
 @may_search
 @require_http_methods(["GET", "HEAD", "POST"])
 def search_page(request: Request) -> HttpResponse:
@@ -175,9 +177,9 @@ def newest(form: SearchForm, request: Request) -> dict[str, Any]:
 def suggestions(viewer: User | AnonymousUser) -> dict[str, Any]:
     """Return names for the filter's inputs, asked for only if the template shows them.
 
-    Names that only hidden images bear stay hidden.
+    Names that only hidden images bear stay hidden; those that only versions bear find nothing.
     """
-    visible = Image.objects.visible_to(viewer)
+    visible = Image.objects.shown_to(viewer)
     tags = Tag.objects.filter(Exists(visible.filter(tags=OuterRef("pk"))))
     albums = Album.objects.filter(Exists(visible.filter(album=OuterRef("pk"))))
     return {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.cache import patch_vary_headers
@@ -17,20 +17,31 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from gallery.errors import StorageUnavailable
 from gallery.forms import UploadForm, problems
-from gallery.importers.folder import SUFFIXES
-from gallery.models import Image, UploadSession, UploadState
+from gallery.models import Image, OnDuplicates, UploadSession, UploadState
+from gallery.request_limits import RequestLimit, files_bytes, limited
+from gallery.trees import names
 from gallery.uploads import sessions, whole
 from gallery.uploads.errors import UploadMissing
+from gallery.videos.limits import most_bytes_of_any
 from gallery.views.requests import LoggedIn
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 SESSIONS_SHOWN = 5
-NOTES_SHOWN = 200
+NOTES_SHOWN = 100
 IMAGES_SHOWN = 60
+# Of 5,000 files that were there already, nobody looks at all for the one that was refused.
+_GRAVEST_FIRST = Case(
+    When(state=UploadState.REFUSED, like=None, then=0),
+    When(state=UploadState.REFUSED, then=1),
+    When(state=UploadState.EXPIRED, then=2),
+    When(state=UploadState.NEW, then=3),
+    default=4,
+)
 
 
+@limited(RequestLimit(users=files_bytes))
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def upload_page(request: LoggedIn) -> HttpResponse:
@@ -60,7 +71,7 @@ def session_page(request: LoggedIn, uuid: uuid.UUID) -> HttpResponse:
     It is answered 204 while nothing has changed, so that the page does not flicker.
     """
     session = _session(request.user, uuid)
-    context = _progress_context(session, request.GET.get("page", ""))
+    context = _progress_context(session, request)
     if not request.htmx:
         form = UploadForm.of(session)
         context |= _form_context(form, request.user)
@@ -85,7 +96,8 @@ def discard(request: LoggedIn, uuid: uuid.UUID) -> HttpResponse:
 def _take_in(form: UploadForm, owner: User) -> HttpResponseRedirect:
     files = form.cleaned_data["images"]
     session = sessions.start(owner, form.description(), files=len(files))
-    whole.take_in(session, files)
+    duplicates = OnDuplicates(form.cleaned_data["duplicates"] or OnDuplicates.NOTE)
+    whole.take_in(session, files, duplicates)
     return redirect(session)
 
 
@@ -97,29 +109,32 @@ def _session(owner: User, id_: uuid.UUID) -> UploadSession:
 
 
 def _form_context(form: UploadForm, owner: User) -> dict[str, Any]:
+    no_videos = settings.VIDEO_FRAMES == names.OFF
     return {
         "form": form,
         "own_albums": owner.albums.values_list("name", flat=True),
-        "max_megabytes": settings.MAX_IMAGE_BYTES // 10**6,
-        "suffixes": " ".join(sorted(SUFFIXES)),
+        "image_megabytes": settings.MAX_IMAGE_BYTES // 10**6,
+        "video_megabytes": 0 if no_videos else settings.VIDEO_MAX_BYTES // 10**6,
+        "max_megabytes": most_bytes_of_any() // 10**6,
+        "suffixes": " ".join(sorted(names.taken_suffixes())),
     }
 
 
-def _progress_context(session: UploadSession, page: str) -> dict[str, Any]:
+def _progress_context(session: UploadSession, request: LoggedIn) -> dict[str, Any]:
     ended_otherwise = (UploadState.REFUSED, UploadState.EXPIRED, UploadState.HELD)
     is_noted = Q(state__in=ended_otherwise) | (Q(state=UploadState.NEW) & ~Q(reason=""))
     notes = session.uploads.filter(is_noted).select_related("image", "like")
+    noted = Paginator(notes.order_by(_GRAVEST_FIRST, "pk"), NOTES_SHOWN)
+    notes_page = noted.get_page(request.GET.get("notes", ""))
     images = Image.objects.filter(pk__in=session.uploads.exclude(image=None).values("image"))
-    shown = Paginator(images, IMAGES_SHOWN).get_page(page)
+    shown = Paginator(images, IMAGES_SHOWN).get_page(request.GET.get("page", ""))
     counts = sessions.counts(session)
-    noted = list(notes.order_by("state", "pk")[:NOTES_SHOWN])
-    said = [(upload.pk, upload.reason) for upload in noted]
+    said = [(upload.pk, upload.reason) for upload in notes_page]
     seen = repr((counts, said, [(image.pk, image.state) for image in shown]))
     return {
         "session": session,
         "counts": counts,
-        "notes": noted,
-        "notes_shown": NOTES_SHOWN,
+        "notes": notes_page,
         "page": shown,
         "seen": hashlib.sha256(seen.encode()).hexdigest()[:16],
     }

@@ -101,7 +101,7 @@ def test_uploads_show_how_far_they_are_until_they_are_found(logged_in: Page, ima
             FilePayload(name="notes.png", mimeType="image/png", buffer=b"no image"),
         ]
     )
-    expect(page.locator("#chosen")).to_contain_text("3 images")
+    expect(page.locator("#chosen")).to_contain_text("3 files")
     page.get_by_label("Caption").fill("Just uploaded")
     page.get_by_role("button", name="Upload", exact=True).click()
     files = page.locator("#files")

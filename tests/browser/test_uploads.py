@@ -11,18 +11,23 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 from PIL import Image as PillowImage
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from gallery import pipeline, spaces
 from gallery.models import Image, Upload, UploadSession, UploadState
+from gallery.uploads import finishing
+from tests.gallery.duplicates.pictures import encoded, scene, stored
 from tests.gallery.uploads import picture
 from tests.rows import make_user
 from tests.workers import wait_until
@@ -83,7 +88,7 @@ def test_hundreds_of_files_and_a_folder_are_sent_one_of_them_broken(logged_in: P
     single.write_bytes(picture(1000))
     page.goto("/upload")
     drop(page, folder, single)
-    expect(page.locator("#chosen")).to_contain_text("302 images")
+    expect(page.locator("#chosen")).to_contain_text("302 files")
     expect(page.locator("#chosen")).to_contain_text("1 file of the folders left aside")
     page.locator("[name=folders]").select_option("album")
     upload(page)
@@ -117,7 +122,7 @@ def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(logged_in
     folder = make_folder(tmp_path / "Holidays", 120)
     page.goto("/upload")
     drop(page, folder)
-    expect(page.locator("#chosen")).to_contain_text("120 images")
+    expect(page.locator("#chosen")).to_contain_text("120 files")
     upload(page)
     wait_until(lambda: Image.objects.count() >= 10)
     page.goto("/")
@@ -131,7 +136,7 @@ def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(logged_in
     expect(page.locator("#progress")).to_contain_text(f"{arrived} of 120 files stored")
     expect(page.locator("#progress")).to_contain_text(f"{120 - arrived} files have not been sent")
     drop(page, folder)
-    expect(page.locator("#chosen")).to_contain_text("120 images")
+    expect(page.locator("#chosen")).to_contain_text("120 files")
     upload(page)
     expect(page.locator("#sending-title")).to_have_text("All sent", timeout=30_000)
     expect(totals(page)).to_contain_text(f"{arrived} already there")
@@ -235,7 +240,7 @@ def test_thousands_of_files_do_not_grow_the_page(logged_in: Page, tmp_path):
     page.goto("/upload")
     before = heap()
     drop(page, folder)
-    expect(page.locator("#chosen")).to_contain_text("500 images")
+    expect(page.locator("#chosen")).to_contain_text("500 files")
     upload(page)
     expect(page.locator("#sending-title")).to_have_text("All sent", timeout=120_000)
     assert heap() - before < 5
@@ -312,7 +317,7 @@ def test_a_large_file_goes_on_after_the_server_was_killed(chromium, web, tmp_pat
         browser.send("Network.enable")
         browser.send("Network.emulateNetworkConditions", slow)
         drop(page, tmp_path / "large.bmp")
-        expect(page.locator("#chosen")).to_contain_text("1 image")
+        expect(page.locator("#chosen")).to_contain_text("1 file,")
         upload(page)
         wait_until(lambda: Upload.objects.filter(received__gt=11e6).exists())
         web.kill()
@@ -331,3 +336,145 @@ def test_a_large_file_goes_on_after_the_server_was_killed(chromium, web, tmp_pat
     assert list(tmp_path.joinpath("uploads").rglob("*")) == [
         *tmp_path.joinpath("uploads").glob("??")
     ]
+
+
+def test_what_looks_like_an_image_there_is_stored_only_when_told_to(
+    logged_in: Page, statuses, tmp_path
+):
+    page = logged_in
+    held = stored(encoded(scene(1), "PNG"))
+    names = ("a.bmp", "b.tiff", "c.jpg")
+    for name, kind in zip(names, ("BMP", "TIFF", "JPEG"), strict=True):
+        tmp_path.joinpath(name).write_bytes(encoded(scene(1), kind))
+    tmp_path.joinpath("d.png").write_bytes(encoded(scene(2), "PNG"))
+    page.goto("/upload")
+    page.locator("#images").set_input_files([tmp_path / name for name in (*names, "d.png")])
+    upload(page)
+    title = page.locator("#sending-title")
+    expect(title).to_have_text("Sent; some look like images you have")
+    expect(totals(page)).to_contain_text("3 not stored: you have what they show")
+    expect(page.locator(".file.alike")).to_have_count(3)
+    row = page.locator(".file.alike", has_text="a.bmp")
+    expect(row).to_contain_text("You have an image of the same pixels")
+    like = row.get_by_role("link", name="Look at yours")
+    assert like.get_attribute("href") == held.get_absolute_url()
+    expect(page.locator("#progress")).to_contain_text("1 of 4 files stored; 3 not stored, because")
+    assert Image.objects.count() == 2
+
+    page.get_by_role("button", name="Store it: a.bmp").click()
+    expect(page.locator(".file.alike")).to_have_count(2)
+    wait_until(lambda: Image.objects.filter(original_name="a.bmp").exists())
+    # Few at a time, and what was dropped is asked for again.
+    statuses.add(503)
+    page.evaluate("PAUSES.fill(1)")
+    dropped: list[Route] = []
+
+    def drop_once(route) -> None:
+        if route.request.method == "DELETE" and len(dropped) < 2:
+            dropped.append(route)
+            route.fulfill(status=503)
+        else:
+            route.fallback()
+
+    page.route(re.compile("/api/v1/uploads/[0-9a-f-]+$"), drop_once)
+    page.get_by_role("button", name="Store all that look alike").click()
+    expect(title).to_have_text("All sent")
+    assert len(dropped) == 2
+    expect(page.locator("#progress")).to_contain_text("4 of 4 files stored.")
+    expect(page.locator("#progress")).not_to_contain_text("not been sent")
+    assert Image.objects.count() == 5
+    assert UploadSession.objects.get().uploads.count() == 4  # each file once
+
+
+def large(folder: Path) -> Path:
+    """Return a file that is sent in two parts."""
+    file = folder / "large.png"
+    file.write_bytes(picture(1) + b"\0" * (9 * 2**20))
+    return file
+
+
+def test_a_file_whose_upload_is_gone_is_sent_from_its_beginning(
+    logged_in: Page, statuses, tmp_path
+):
+    page = logged_in
+    statuses.add(410)
+    page.goto("/upload")
+    page.evaluate("PAUSES.fill(1)")
+    gone: list[UUID] = []
+
+    def expire_once(route) -> None:
+        if not gone:
+            gone.append(Upload.objects.get().uuid)
+            Upload.objects.update(expires_at=timezone.now() - timedelta(hours=1))
+            finishing.expire()
+            connection.close()  # what Playwright calls has one of its own
+        route.continue_()
+
+    page.route(re.compile("/api/v1/uploads/[0-9a-f-]+$"), expire_once)
+    page.locator("#images").set_input_files(large(tmp_path))
+    upload(page)
+    expect(page.locator("#sending-title")).to_have_text("All sent", timeout=60_000)
+    ended = dict(Upload.objects.values_list("uuid", "state"))
+    assert ended.pop(gone[0]) == UploadState.EXPIRED
+    assert list(ended.values()) == [UploadState.NEW]
+
+
+def test_a_server_that_loses_every_part_is_given_up(logged_in: Page, statuses, tmp_path):
+    page = logged_in
+    statuses.add(410)
+    page.goto("/upload")
+    page.evaluate("PAUSES.fill(1)")
+    begun = []
+    page.on("request", lambda one: begun.append(one) if one.url.endswith("/uploads") else None)
+    lost = {"status": 410, "json": {"detail": "It is gone."}}
+    page.route(re.compile("/api/v1/uploads/[0-9a-f-]+$"), lambda route: route.fulfill(**lost))
+    page.locator("#images").set_input_files(large(tmp_path))
+    upload(page)
+    expect(rows(page)).to_contain_text("What had arrived of this file is gone.", timeout=30_000)
+    expect(page.locator("#sending-title")).to_have_text("Sent, but not all")
+    tries = page.evaluate("PAUSES.length")
+    page.wait_for_timeout(500)
+    assert len(begun) <= tries + 2
+
+
+def test_a_session_that_is_gone_gives_way_to_a_new_one(logged_in: Page, statuses, tmp_path):
+    page = logged_in
+    statuses.add(404)
+    for seed in range(3):
+        tmp_path.joinpath(f"{seed}.png").write_bytes(picture(seed))
+    page.goto("/upload")
+    page.locator("#images").set_input_files(tmp_path / "0.png")
+    upload(page)
+    expect(page.locator("#sending-title")).to_have_text("All sent")
+
+    UploadSession.objects.all().delete()
+    page.locator("#images").set_input_files(tmp_path / "1.png")
+    upload(page)
+    expect(totals(page)).to_contain_text("2 of 2 files")
+    first = UploadSession.objects.get()
+    assert str(first.uuid) in page.url
+
+    # It goes between the question for it and the file.
+    def forget(route) -> None:
+        UploadSession.objects.filter(pk=first.pk).delete()
+        connection.close()  # what Playwright calls has one of its own
+        route.fulfill(json={})
+
+    page.route(re.compile("/api/v1/upload-sessions/"), forget)
+    page.locator("#images").set_input_files(tmp_path / "2.png")
+    upload(page)
+    expect(rows(page).first).to_contain_text("There is no such upload session")
+    page.unroute_all()
+    # The first renewal fails, and something else is said of the files that follow.
+    page.route(re.compile("/api/v1/upload-sessions$"), lambda route: route.fulfill(status=503))
+    statuses.add(503)
+    page.locator("[name=caption]").fill("Of another file")
+    retry = page.get_by_role("button", name="Retry: 2.png")
+    retry.click()
+    expect(rows(page).first).to_contain_text("Something failed on the server")
+    page.unroute_all()
+    retry.click()
+    expect(totals(page)).to_contain_text("3 of 3 files")
+    assert UploadSession.objects.get().uploads.get().state == UploadState.NEW
+    assert not Image.objects.exclude(caption="").exists()
+    assert Image.objects.count() == 3

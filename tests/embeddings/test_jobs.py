@@ -101,6 +101,29 @@ def test_a_bad_vector_is_not_written(space, bad):
     assert ImageEmbeddingJob.objects.count() == 1
 
 
+@pytest.mark.parametrize("field", ["lease_until", "not_before"])
+def test_a_job_does_not_wait_for_the_hour_by_which_the_clock_was_set_back(space, field):
+    ids = queue(2, space)
+    QUEUE.claim(space, 2)
+    let_leases_expire()
+    later = timezone.now() + timedelta(seconds=jobs.BACK_OFF_SECONDS)
+    ImageEmbeddingJob.objects.update(**{field: later})
+    assert QUEUE.claim(space, 2) is None
+    assert not QUEUE.is_due(space)
+    ImageEmbeddingJob.objects.update(**{field: later + timedelta(hours=1)})
+    assert QUEUE.is_due(space)
+    claimed = [QUEUE.claim(space, 2).subjects for _ in ids]
+    assert sorted(claimed) == [(id_,) for id_ in ids]
+
+
+def test_what_killed_its_worker_each_time_is_parked_though_the_clock_was_set_back(space, settings):
+    ids = queue(1, space)
+    QUEUE.claim(space, 1)
+    ahead = timezone.now() + timedelta(hours=1)
+    ImageEmbeddingJob.objects.update(attempts=settings.JOB_MAX_ATTEMPTS, lease_until=ahead)
+    assert QUEUE.park_lost() == ids
+
+
 def test_after_a_death_each_image_comes_back_alone(space):
     queue(4, space)
     QUEUE.claim(space, 4)
@@ -173,3 +196,18 @@ def test_deleting_images_while_their_vectors_are_written_harms_neither(space):
     assert len(left) == 30
     embedded = ImageEmbedding.objects.order_by("image_id").values_list("image_id", flat=True)
     assert list(embedded) == left
+
+
+def test_one_death_does_not_park_what_has_failed_often_and_may_be_tried_on(space, settings):
+    (image_id,) = queue(1, space)
+    for _ in range(settings.JOB_MAX_ATTEMPTS + 1):
+        QUEUE.fail(QUEUE.claim(space, 1), image_id, "Input/output error", tries=10)
+        let_leases_expire()
+    QUEUE.claim(space, 1)
+    let_leases_expire()
+    assert QUEUE.park_lost(tries_of_failed=10) == []
+    ImageEmbeddingJob.objects.update(attempts=10)
+    assert QUEUE.park_lost(tries_of_failed=10) == [image_id]
+    assert ImageEmbeddingJob.objects.get().last_error == (
+        "Its worker died while it was embedded, at try 10. Before: Input/output error"
+    )

@@ -17,6 +17,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
+def durable():
+    """Commits wait for the disk, as they do everywhere but in tests."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+        yield
+        cursor.execute("RESET synchronous_commit")
+
+
+@pytest.fixture
 def space(settings, monkeypatch):
     settings.INDEX_POLL_SECONDS = 1e-6
     live.forget_all()
@@ -102,6 +111,7 @@ def test_remembering_never_fails_a_search(space):
     assert not QuerySample.objects.exists()
 
 
+@pytest.mark.usefixtures("durable")
 def test_a_sample_is_on_disk_when_it_is_kept(space, monkeypatch):
     """Else its number may be another transaction's after a crash, and no reader would see that."""
     monkeypatch.setattr(samples, "EVERY_SECONDS", 0.0)

@@ -10,6 +10,7 @@ from django.test import Client
 
 from gallery.api import api
 from gallery.models import Image, Tag
+from tests.gallery.duplicates import pictures
 from tests.gallery.uploads import as_user, picture, png, stored
 from tests.rows import make_user
 
@@ -40,6 +41,7 @@ def test_an_image_is_stored_and_told():
             "is_new": True,
             "state": "waiting",
             "duplicates": [],
+            "video": None,
         }
     ]
     assert image.owner == make_user("ann")
@@ -104,6 +106,15 @@ def test_when_all_files_are_refused_the_request_is():
     assert answer.status_code == 422
     assert "a.txt: The file" in answer.json()["detail"]
     assert "b.txt: The file" in answer.json()["detail"]
+    assert [one["file_name"] for one in answer.json()["refused"]] == ["a.txt", "b.txt"]
+
+
+def test_an_image_that_is_refused_for_another_names_that():
+    held = pictures.stored(pictures.encoded(pictures.scene(1), "PNG"))
+    same = SimpleUploadedFile("same.bmp", pictures.encoded(pictures.scene(1), "BMP"))
+    answer = as_user().post(IMAGES, {"file": same, "duplicates": "refuse"})
+    assert answer.status_code == 422
+    assert [one["like"] for one in answer.json()["refused"]] == [str(held.uuid)]
 
 
 def test_a_request_without_a_file_is_told_so():
@@ -140,10 +151,17 @@ def test_a_field_that_cannot_be_stored_is_named(name, value):
 
 
 def test_a_request_larger_than_the_limit_is_refused_before_it_is_read(settings):
-    settings.MAX_IMAGE_BYTES = 10
+    settings.MAX_IMAGE_BYTES = settings.VIDEO_MAX_BYTES = 10
     answer = as_user().post(IMAGES, {"file": SimpleUploadedFile("a.png", b"a" * 2_000_000)})
     assert answer.status_code == 413
     assert answer.json()["detail"] == "A request here has at most 1 MB."
+
+
+def test_a_request_may_be_as_large_as_the_largest_video(settings):
+    settings.MAX_IMAGE_BYTES = 10
+    settings.VIDEO_MAX_BYTES = 2_000_000
+    answer = as_user().post(IMAGES, {"file": SimpleUploadedFile("a.mp4", b"a" * 2_000_000)})
+    assert answer.status_code == 422
 
 
 def test_too_many_files_are_refused(settings):

@@ -59,7 +59,7 @@ def test_an_answer_has_hits_and_says_how_they_were_found(client, images):
     first, second = answer["hits"]
     assert first["score"] >= second["score"]
     assert first.keys() == {
-        *("id", "score", "rank", "band", "caption", "tags", "url", "thumbnail_url"),
+        *("id", "score", "rank", "band", "caption", "tags", "url", "thumbnail_url", "video"),
     }
     assert first["url"] == f"/images/{first['id']}"
     assert b"".join(client.get(first["thumbnail_url"]).streaming_content)[8:12] == b"WEBP"

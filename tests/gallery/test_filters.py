@@ -24,6 +24,7 @@ from gallery.models import (
     SourceLink,
     State,
     Tag,
+    Video,
     Visibility,
 )
 from gallery.query import colours
@@ -49,6 +50,7 @@ from tests.rows import make_images, make_user
 VISITOR = AnonymousUser()
 OBVIOUS = ["#ff0000", "#336699", "#000000", "#ffffff", "#808080", "#00ff00", "#8b4513", "#ffff00"]
 TAGS = ["sea", "night", "boat"]
+FILM = uuid.UUID(int=7)
 
 
 @pytest.fixture
@@ -60,6 +62,12 @@ def library(db):
     albums.append(Album.objects.create(owner=owners[0], name="Élan"))
     tags = [Tag.objects.create(name=name) for name in TAGS]
     images = [make_image(random, owners, albums) for _ in range(60)]
+    Video.objects.create(
+        uuid=FILM, owner=owners[0], sha256="f" * 64, mime_type="video/mp4",
+        width=1, height=1, bytes=1, seconds=60, visibility=Visibility.PUBLIC,
+    )  # fmt: skip
+    for second, image in enumerate(images[::4]):
+        image.video_id, image.video_seconds = FILM, second
     Image.objects.bulk_create(images)
     for image in images:
         image.tags.set(random.sample(tags, random.randrange(3)))
@@ -171,6 +179,9 @@ PLAIN = {
     "camera exists": lambda i: i.camera != "",
     "licence!=mit": lambda i: i.licence != "MIT",
     "attribution~museum": lambda i: i.attribution != "",
+    "video exists": lambda i: i.video_id is not None,
+    f"video:{FILM}": lambda i: i.video_id == FILM,
+    f"video!={FILM}": lambda i: i.video_id != FILM,
     "state:ready": lambda i: i.state == State.READY,
     "visibility in (private)": lambda i: i.visibility == Visibility.PRIVATE,
     "link:ok": lambda i: link(i) == "ok",

@@ -399,10 +399,9 @@ def test_too_many_open_files_stop_the_run_and_fail_no_item(monkeypatch):
 def test_rows_that_another_process_took_keep_the_tally_right():
     lease = leases.take(start(Made()))
     lease.tally.update({"held": -1})  # taken between a count and the news of it
-    work = engine._Work.__new__(engine._Work)
-    work._lease = lease
-    work._reader = SimpleNamespace(take=lambda **_: [Item(key="0", name="0.png")])
-    work._ahead = work._opening = work._storing = ()
+    row = listing.row_of(Item(key="0", name="0.png"))
+    reader = SimpleNamespace(take=lambda **_: [row])
+    work = engine._Work(lease, None, reader, None, lambda _news: None)
     work._list()
     assert (lease.tally["waiting"], lease.tally["held"]) == (1, -1)
 
@@ -701,7 +700,7 @@ def test_deaths_with_progress_between_them_stop_no_run(settings):
     for number in range(2 * settings.JOB_MAX_ATTEMPTS):
         lease = leases.take(run)
         if number % 2:
-            listing.write(run, [Item(key=f"more {number}", name="more.png")])
+            listing.write(run, [listing.row_of(Item(key=f"more {number}", name="more.png"))])
             lease.recount()
             lease.keep()
         ImportRun.objects.update(lease_until=timezone.now())
@@ -718,7 +717,9 @@ def test_a_source_that_raises_what_nobody_expects_stops_the_run(monkeypatch, cap
     monkeypatch.setattr(Made, "items", items)
     run = brought_in(Made())
     assert run.state == RunState.BROKEN
-    assert run.failure == "The source cannot be read: ZeroDivisionError: by nothing."
+    assert run.failure == (
+        "The source cannot be read: ZeroDivisionError; the server's log tells more."
+    )
     assert states(run) == {"new": 1}
     assert "Traceback" in caplog.text
 

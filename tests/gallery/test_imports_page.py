@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import io
+import threading
 import zipfile
 from pathlib import Path
 
 import pytest
+from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 
+from gallery import worker
 from gallery.importers.folder import Folder
-from gallery.imports import engine, ledger
+from gallery.imports import engine, leases, ledger
 from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState
 from tests.images import make_images
 from tests.rows import make_user
@@ -359,3 +364,81 @@ def test_the_admin_shows_imports_and_items_and_changes_none(run):
     for value in ("x", "9" * 30):
         answer = root.get("/admin/gallery/importitem/", {"run__id__exact": value}, follow=True)
         assert answer.status_code == 200
+
+
+# Without a worker
+
+
+@pytest.fixture
+def no_worker():
+    cache.delete(worker.UPKEEP_ALIVE)
+
+
+@pytest.fixture
+def undoing(run: ImportRun, no_worker: None) -> ImportRun:
+    ledger.undo(run)
+    return run
+
+
+def waiting_run() -> ImportRun:
+    source = Folder(path="/nowhere")
+    return ledger.start(source, make_user(), is_unattended=True)
+
+
+def test_an_undo_that_no_worker_does_says_so_everywhere(ann, undoing):
+    sentence = (
+        "No worker that would do it was heard of lately: start one, or do it by "
+        f"`bin/manage imports undo {undoing.pk}`."
+    )
+    assert sentence in ann.get(undoing.get_absolute_url()).text
+    assert sentence in ann.get(f"/imports/{undoing.uuid}/progress", headers=HTMX).text
+    assert sentence in ann.get("/imports").text
+    assert ann.get(f"/api/v1/imports/{undoing.uuid}").json()["notice"] == sentence
+    assert sentence in told("imports", "list")
+    assert sentence in told("imports", "show", undoing.pk)
+
+
+def test_what_waits_for_an_undo_names_it(ann, undoing):
+    page = ann.get(waiting_run().get_absolute_url()).text
+    assert f"It waits until import {undoing.pk} of the same owner is undone. No worker" in page
+    assert f"bin/manage imports undo {undoing.pk}" in page
+
+
+def test_with_a_worker_only_the_reason_is_told(ann, undoing):
+    cache.set(worker.UPKEEP_ALIVE, 1, timeout=60)
+    assert ann.get(f"/api/v1/imports/{undoing.uuid}").json()["notice"] == ""
+    waits = ann.get(f"/api/v1/imports/{waiting_run().uuid}").json()["notice"]
+    assert waits == f"It waits until import {undoing.pk} of the same owner is undone."
+    cache.delete(worker.UPKEEP_ALIVE)
+
+
+def test_a_run_that_somebody_works_on_or_that_is_over_needs_no_notice(ann, run, no_worker):
+    assert ann.get(f"/api/v1/imports/{run.uuid}").json()["notice"] == ""
+    ledger.undo(run)
+    leases.take(run)
+    assert ann.get(f"/api/v1/imports/{run.uuid}").json()["notice"] == ""
+
+
+def told(*arguments: object) -> str:
+    """Return what a command says, on both ways."""
+    out = io.StringIO()
+    call_command(*map(str, arguments), stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def test_a_command_that_waits_for_an_undo_says_so_once(undoing, tmp_path, monkeypatch):
+    monkeypatch.setattr("gallery.management.imports.LOOK_SECONDS", 0.05)
+    folder = tmp_path / "others"
+    folder.mkdir()
+
+    def undo() -> None:
+        try:
+            engine.work(undoing)
+        finally:
+            connection.close()
+
+    timer = threading.Timer(0.5, undo)
+    timer.start()
+    said = told("import_images", "folder", folder, "--owner", "ann")
+    timer.join()
+    assert said.count(f"It waits until import {undoing.pk} of the same owner is undone.") == 1

@@ -186,6 +186,7 @@ VALUES = {
     "near": places,
     "colour": st.one_of(st.sampled_from(NAMES), shades),
     "id": st.uuids(),
+    "video": st.uuids(),
     META: scalars,
 }
 

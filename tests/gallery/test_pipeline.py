@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import io
 import threading
 import time
@@ -42,6 +41,7 @@ from gallery.pipeline import (
 from gallery.query import Query, TextTerm
 from gallery.removal import delete_images
 from gallery.search import search
+from gallery.storage.clients import BucketUnavailable
 from gallery.subjects import CAPTIONS, IMAGES, Batch
 from scenes import compose, draw
 from tests.encoders import make_encoder
@@ -272,7 +272,7 @@ def test_a_storage_that_is_away_costs_no_image_its_tries(monkeypatch, settings):
     storage = Image._meta.get_field("file").storage
 
     def is_away(name, mode="rb"):
-        raise OSError(errno.EIO, "the bucket cannot be reached to give a file")
+        raise BucketUnavailable("the bucket cannot be reached to give a file")
 
     for _ in range(settings.JOB_MAX_ATTEMPTS + 1):
         with monkeypatch.context() as away:

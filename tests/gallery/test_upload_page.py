@@ -90,7 +90,7 @@ def test_a_hostile_name_is_text_on_the_page(ann):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({}, "Choose at least one image."),
+        ({}, "Choose at least one file."),
         ({"images": png(), "visibility": "secret"}, "not one of the available choices"),
         ({"images": png(), "caption": "x" * 10_001}, "at most 10000 characters"),
     ],
@@ -192,6 +192,15 @@ def test_many_images_come_in_pages(ann):
     second = ann.get(address, {"page": "2"}).text
     assert second.count('class="figure') == 5
     assert "&amp;page=2" in second
+    Upload.objects.update(state=UploadState.HELD)  # of the others too there is a second page
+    Upload.objects.bulk_create(
+        Upload(owner=make_user(), session=session, bytes=1, received=1, state=UploadState.REFUSED,
+               expires_at=timezone.now())
+        for _ in range(100)
+    )  # fmt: skip
+    both = ann.get(address, {"page": "2", "notes": "2"}).text
+    links = re.findall(r'href="[^"]*[?]((?:page|notes)=[^"]*)"', both)
+    assert links == ["notes=1&amp;page=2", "page=1&amp;notes=2"]
     for hostile in ("0", "-1", "x", "9" * 500):
         assert ann.get(address, {"page": hostile}).status_code == 200
 
@@ -214,3 +223,30 @@ def test_a_storage_that_is_down_is_said_on_the_page(ann, settings):
     answer = ann.post("/upload", {"images": png(), **FIELDS})
     assert answer.status_code == 503
     assert "cannot be stored" in answer.text
+
+
+def test_what_was_refused_stands_before_what_was_there_and_nothing_is_left_out(ann):
+    session = UploadSession.objects.create(owner=make_user(), expected=250)
+    held, like = stored(1), stored(2)
+    Upload.objects.bulk_create(
+        Upload(
+            session=session,
+            owner=make_user(),
+            path=f"{n:03}.png",
+            bytes=1,
+            received=1,
+            state=UploadState.REFUSED if n >= 200 else UploadState.HELD,
+            reason="It is broken." if n >= 225 else "It looks much like 2.png." if n >= 200 else "",
+            like=like if 200 <= n < 225 else None,
+            image=held if n < 200 else None,
+            expires_at=timezone.now(),
+        )
+        for n in range(250)
+    )
+    address, seen = session.get_absolute_url(), []
+    for number in (1, 2, 3):
+        page = ann.get(address, {"notes": number}).text
+        seen += re.findall(r'<span class="breaking">(\d+)\.png</span>', page)
+        assert ('rel="next"' in page) == (number < 3)
+    assert seen == [f"{n:03}" for n in (*range(225, 250), *range(200, 225), *range(200))]
+    assert "&amp;notes=2" in ann.get(address, {"notes": 2}, headers=HTMX).text

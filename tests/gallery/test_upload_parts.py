@@ -15,8 +15,9 @@ from django.utils import timezone
 from gallery.errors import StorageUnavailable
 from gallery.models import Image, Upload, UploadSession, UploadState
 from gallery.uploads import finishing, parts, receiving
-from gallery.uploads.errors import UploadConflict, UploadError
+from gallery.uploads.errors import UploadConflict, UploadError, UploadMissing
 from gallery.uploads.tasks import tend_uploads
+from searchsite.celery import app
 from tests.gallery.uploads import as_user, picture
 from tests.rows import make_user
 
@@ -118,7 +119,7 @@ def test_the_server_says_what_it_speaks(client, settings):
     answer = client.options(UPLOADS)
     assert answer.status_code == 204
     assert answer["Tus-Version"] == "1.0.0"
-    assert answer["Tus-Max-Size"] == str(settings.MAX_IMAGE_BYTES)
+    assert answer["Tus-Max-Size"] == str(max(settings.MAX_IMAGE_BYTES, settings.VIDEO_MAX_BYTES))
     assert set(answer["Tus-Extension"].split(",")) == {
         "creation", "creation-with-upload", "termination", "expiration"
     }  # fmt: skip
@@ -411,8 +412,8 @@ def test_the_metadata_are_given_back_as_they_came(ann):
     assert "Upload-Metadata" not in ann.head(without["Location"], headers=TUS)
 
 
-def test_no_upload_is_begun_on_a_disk_that_is_nearly_full(ann, monkeypatch):
-    monkeypatch.setattr(receiving, "FREE_BYTES", 2**62)
+def test_no_upload_is_begun_on_a_disk_that_is_nearly_full(ann, settings):
+    settings.UPLOAD_FREE_BYTES = 2**62
     answer = begin(ann, part=CONTENT, filename="a.png")
     assert answer.status_code == 503
     assert "nearly full" in answer.json()["detail"]
@@ -476,13 +477,47 @@ def test_pressing_twice_makes_one_image(ann):
     assert Image.objects.count() == 1
 
 
-def test_the_worker_finishes_what_its_request_left_behind(ann):
+@pytest.mark.parametrize("ago", [timedelta(minutes=5), -timedelta(hours=1)])
+def test_the_worker_finishes_what_its_request_left_behind(ann, ago):
     upload = complete(ann, caption="A boat")
     assert tend_uploads() == 0  # the request may still be at it
-    Upload.objects.update(changed_at=timezone.now() - timedelta(minutes=5))
+    Upload.objects.update(changed_at=timezone.now() - ago)  # or the clock was set back
     assert tend_uploads() == 1
     assert Image.objects.get().caption == "A boat"
     assert Upload.objects.get(pk=upload.pk).state == UploadState.NEW
+
+
+def test_the_worker_goes_on_at_the_next_tick_after_half_a_minute(ann, monkeypatch):
+    for seed in (1, 2):
+        complete(ann, picture(seed))
+    Upload.objects.update(changed_at=timezone.now() - timedelta(minutes=5))
+    monkeypatch.setattr(finishing, "TENDED_SECONDS", 0.0)
+    assert [tend_uploads() for _ in range(3)] == [1, 1, 0]
+
+
+def test_uploads_are_finished_where_no_new_image_waits(settings):
+    route = app.amqp.router.route({}, tend_uploads.name)
+    assert route["queue"].name == settings.UPKEEP_QUEUE
+
+
+def test_nothing_is_stored_of_what_is_cancelled_while_the_server_works_on_it(ann, monkeypatch):
+    open_whole = parts.open_whole
+
+    def cancelled_when_open(id_, size):
+        file = open_whole(id_, size)
+        receiving.cancel(Upload.objects.get())
+        return file
+
+    monkeypatch.setattr(parts, "open_whole", cancelled_when_open)
+    with pytest.raises(UploadMissing, match="was cancelled"):
+        finishing.finish(complete(ann))
+    upload = complete(ann)
+    assert patch(ann, f"{UPLOADS}/{upload.uuid}", len(CONTENT), b"").status_code == 404
+    complete(ann)
+    Upload.objects.update(changed_at=timezone.now() - timedelta(minutes=5))
+    assert tend_uploads() == 0
+    assert not Upload.objects.exists()
+    assert not Image.objects.exists()
 
 
 def test_a_file_that_kills_its_process_is_refused_in_the_end(ann):
@@ -556,8 +591,8 @@ def test_a_session_knows_where_its_files_stand(ann):
     record = ann.get(f"{SESSIONS}/{id_}").json()
     numbers = {key: value for key, value in record.items() if key not in {"id", "url"}}
     assert numbers == {
-        "expected": 6, "unsent": 2, "arriving": 1, "new": 1, "held": 1, "refused": 1, "expired": 0,
-        "waiting": 2, "ready": 0, "failed": 0,
+        "expected": 6, "unsent": 2, "arriving": 1, "new": 1, "held": 1, "refused": 1, "alike": 0,
+        "expired": 0, "waiting": 2, "ready": 0, "failed": 0,
     }  # fmt: skip
     more = ann.patch(f"{SESSIONS}/{id_}", {"files": 10}, content_type="application/json").json()
     assert (more["expected"], more["unsent"]) == (14, 10)

@@ -15,6 +15,12 @@ from launcher.folders import make_passable
 from launcher.postgres import EmbeddedPostgres
 
 
+@pytest.fixture(autouse=True)
+def commits_that_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users have them: what is committed here must outlive a killed server."""
+    monkeypatch.delenv("PGOPTIONS", raising=False)
+
+
 @pytest.fixture
 def new_data_dir() -> Iterator[Path]:
     """An empty folder that Postgres' user can enter, unlike tmp_path when root runs the tests."""

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from gallery.errors import StorageUnavailable
+from gallery.storage import outside
 from gallery.storage.checking import Check, Finding, OrphansTooMany
 from gallery.storage.listings import count_named_files
 from gallery.storage.opening import prove
@@ -67,7 +68,7 @@ class Command(BaseCommand):
         self._sum_up(tally, as_json=options["json"])
 
     def _findings(self, check: Check) -> Iterator[Finding]:
-        with tqdm(total=count_named_files(), unit="file", disable=None) as bar:
+        with tqdm(total=count_named_files() + outside.count(), unit="file", disable=None) as bar:
             for findings in check.run():
                 bar.update()
                 if findings:

@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from gallery.imports import ledger, records
 from gallery.imports.errors import ImportRefused
-from gallery.imports.records import summary
+from gallery.imports.records import notice, summary
 from gallery.management.imports import ImportCommand
 from gallery.models import ImportRun, ItemState
 
@@ -72,6 +72,8 @@ class Command(ImportCommand):
         for run in runs:
             self.stdout.write(f"{run.pk:>6}  {run.get_state_display():<12} {run.owner}  {run}")
             self.stdout.write(f"        {summary(run)}")
+            if why := notice(run):
+                self.stdout.write(f"        {why}")
 
     def _show(self, run: ImportRun, *, is_json: bool) -> None:
         failed = run.items.filter(state=ItemState.FAILED)
@@ -80,8 +82,8 @@ class Command(ImportCommand):
             self.stdout.write(json.dumps(told, indent=2))
             return
         self.stdout.write(f"{run.pk}  {run.get_state_display()}  {run.owner}  {run}")
-        if run.failure:
-            self.stdout.write(run.failure)
+        for sentence in filter(None, (run.failure, notice(run))):
+            self.stdout.write(sentence)
         self.stdout.write(summary(run))
         for item in failed.iterator():
             self.stdout.write(f"{item.name or item.key}: {item.reason}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from functools import partial
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -9,13 +10,13 @@ from django.core.management import CommandError, call_command
 
 from gallery import duplicates
 from gallery.digests import Digests
-from gallery.duplicates import likeness, waiting
+from gallery.duplicates import grouping, likeness, waiting
 from gallery.errors import ImageRefused
 from gallery.ingest import NewImage, add_image
-from gallery.models import DuplicateGroup, DuplicateKind, Image
+from gallery.models import DuplicateGroup, DuplicateKind, DuplicatePair, Image, OnDuplicates
 from tests.gallery.duplicates.pictures import encoded, mirrored, scene, stored
 from tests.gallery.uploads import as_user
-from tests.rows import make_user
+from tests.rows import make_images, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -94,11 +95,14 @@ def test_groups_are_listed_and_decided_about():
     assert Image.objects.count() == 1
 
 
+refuse = partial(duplicates.check, wanted=OnDuplicates.REFUSE)
+
+
 def test_an_upload_can_refuse_the_same_pixels_and_stores_nothing_of_them(settings):
     held = stored(encoded(scene(1), "PNG"))
     new = NewImage(file=io.BytesIO(encoded(scene(1), "BMP")), owner=make_user())
     with pytest.raises(ImageRefused, match="same pixels"):
-        add_image(new, note=duplicates.refuse)
+        add_image(new, note=refuse)
     assert Image.objects.get() == held
     files = [path for path in settings.MEDIA_ROOT.rglob("*") if path.is_file()]
     assert len(files) == 3
@@ -111,18 +115,18 @@ def test_a_large_image_is_refused_only_if_every_pixel_is_the_same():
     red, green, blue = changed.getpixel((7, 7))
     changed.putpixel((7, 7), (red ^ 1, green, blue))
     new = NewImage(file=io.BytesIO(encoded(changed, "PNG")), owner=make_user())
-    added = add_image(new, note=duplicates.refuse)
+    added = add_image(new, note=refuse)
     assert added.is_new
     assert likeness.note_of(added).text.startswith("It looks much like")
     same = NewImage(file=io.BytesIO(encoded(large, "TIFF")), owner=make_user())
     with pytest.raises(ImageRefused, match="same pixels"):
-        add_image(same, note=duplicates.refuse)
+        add_image(same, note=refuse)
 
 
 def test_what_is_near_is_told_and_not_refused():
     held = stored(encoded(scene(1), "PNG"))
     new = NewImage(file=io.BytesIO(encoded(scene(1), quality=60)), owner=make_user())
-    added = add_image(new, note=duplicates.refuse)
+    added = add_image(new, note=refuse)
     (found,) = duplicates.like_image(added.image)
     assert (found.image, found.kind) == (held, DuplicateKind.NEAR)
 
@@ -178,3 +182,17 @@ def test_the_upload_page_says_what_a_new_file_is_like(client):
     )
     assert "It looks much like boats.png." in page.text
     assert Image.objects.exclude(pk=held.pk).count() == 1
+
+
+def test_a_list_takes_the_same_few_statements_for_any_number_of_groups(
+    django_assert_max_num_queries,
+):
+    ids = make_images(40).tolist()
+    DuplicatePair.objects.bulk_create(
+        DuplicatePair(first_id=one, second_id=other, kind="near", bits=0)
+        for one, other in zip(ids[::2], ids[1::2], strict=True)
+    )
+    grouping.regroup(make_user().pk, ids)
+    ann = as_user("ann")
+    with django_assert_max_num_queries(10):
+        assert len(ann.get("/api/v1/duplicates?k=20").json()["groups"]) == 20

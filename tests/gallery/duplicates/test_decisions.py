@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import io
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from gallery.duplicates import decisions, finding, forgetting, grouping, waiting
 from gallery.duplicates.decisions import Choice
@@ -23,6 +24,7 @@ from gallery.query import Mode, Query, TextTerm
 from gallery.search import search
 from tests.gallery.duplicates.pictures import encoded, scene, stored
 from tests.rows import make_user
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -257,12 +259,35 @@ def test_a_version_that_was_passed_on_is_its_own_again_when_its_link_is_forgotte
     assert set(three[1].versions.all()) == {three[0]}
 
 
-def test_who_forgets_waits_for_who_decides(three, monkeypatch):
-    decisions.keep(choice(three), make_user())
-    locked = []
-    monkeypatch.setattr(grouping, "lock", locked.append)
-    forgetting.forget(make_user(), DuplicateVerdict.objects.latest("pk").pk)
-    assert locked == [make_user().pk]
+def waiting_for_a_lock() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+            "WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def test_who_forgets_waits_for_who_decides(transactional_db):
+    images = [stored(encoded(scene(3), kind)) for kind in KINDS]
+    waiting.compare_waiting()
+    decisions.keep(choice(images), make_user())
+    owner, verdict = make_user(), DuplicateVerdict.objects.latest("pk")
+
+    def forget() -> bool:
+        try:
+            return forgetting.forget(owner, verdict.pk)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            grouping.lock(owner.pk)  # as who decides holds it, until all of it is written
+            forgotten = pool.submit(forget)
+            wait_until(lambda: waiting_for_a_lock() == 1)
+            assert DuplicateVerdict.objects.filter(pk=verdict.pk).exists()
+        assert forgotten.result(timeout=30)
+    assert not DuplicateVerdict.objects.filter(pk=verdict.pk).exists()
 
 
 def test_of_two_who_press_at_once_one_wins_and_the_other_is_told(transactional_db):

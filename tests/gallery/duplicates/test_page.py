@@ -5,8 +5,8 @@ import re
 import pytest
 from django.urls import reverse
 
-from gallery.duplicates import grouping, review, waiting
-from gallery.models import DuplicateGroup, DuplicatePair, DuplicateVerdict, Image
+from gallery.duplicates import forgetting, grouping, review, verdicts, waiting
+from gallery.models import DuplicateGroup, DuplicatePair, DuplicateVerdict, Image, Verdict
 from tests.gallery.duplicates.pictures import encoded, half, scene, stored
 from tests.rows import make_images, make_user
 
@@ -173,7 +173,7 @@ def test_a_page_takes_the_same_few_statements_for_any_number_of_groups(
 ):
     for seed in range(3):
         a_group(seed)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         assert len(review.read(review.groups_of(make_user()))) == 3
 
 
@@ -185,3 +185,51 @@ def test_the_best_has_most_pixels_then_a_camera_then_most_bytes_then_age():
     assert [image.pk for image in review.best_first(images)] == [
         image.pk for image in (shot, heavy, light, small)
     ]
+
+
+def test_decisions_come_in_pages_that_hold_each_once_while_some_are_forgotten(ann):
+    pairs = [(f"{n:064x}", f"{n + 1:064x}") for n in range(0, 300, 2)]
+    for some in (pairs[:70], pairs[70:]):  # decided about in two goes, each at one moment
+        verdicts.remember(make_user().pk, some, Verdict.KEPT, by=make_user().pk)
+    seen: list[int] = []
+    address = reverse("duplicate-verdicts")
+    while address:
+        page = ann.get(address).text
+        listed = [int(pk) for pk in re.findall(r"/duplicates/decided/(\d+)/forget", page)]
+        assert len(listed) <= forgetting.AT_ONCE
+        seen += listed
+        following = re.search(r'href="([^"]+)" rel="next"', page)
+        after = re.search(r'name="after" value="([^"]+)"', page)
+        if len(seen) == 2 * forgetting.AT_ONCE:  # of the page that is looked at, the last one
+            answer = ann.post(f"/duplicates/decided/{seen[-1]}/forget", {"after": after[1]})
+            assert answer.url == address
+        address = following and following[1]
+    assert len(seen) == len(set(seen)) == 150
+    assert DuplicateVerdict.objects.count() == 149
+
+
+@pytest.mark.parametrize("after", ["x", "1", "1-", "9" * 30 + "-1", "1-1%00", "\u0663-\u0661"])
+def test_a_place_among_decisions_that_is_none_is_the_beginning(ann, after):
+    verdicts.remember(make_user().pk, [("a", "b")], Verdict.KEPT, by=None)
+    assert "Both kept" in ann.get(f"/duplicates/decided?after={after}").text
+
+
+def test_what_only_a_version_bears_is_suggested_nowhere_and_listed_by_the_api(ann):
+    images = [
+        stored(
+            encoded(scene(1), kind), tags=(f"of {kind}",), album=f"Of {kind}", visibility="public"
+        )
+        for kind in KINDS
+    ]
+    waiting.compare_waiting()
+    address, fields = form(ann.get("/duplicates"), decision="link")
+    ann.post(address, fields)
+    main = Image.objects.get(versions__isnull=False)
+    version = Image.objects.exclude(pk=main.pk).get()
+    page = ann.get("/").text
+    for shown, hidden in ((main.tags.get().name, version.tags.get().name),
+                          (main.album.name, version.album.name)):  # fmt: skip
+        assert f'<option value="{shown}">' in page
+        assert f'<option value="{hidden}">' not in page
+    assert "No image" in ann.get("/", {"tag": version.tags.get().name}).text
+    assert len(ann.get("/api/v1/images").json()["images"]) == len(images)

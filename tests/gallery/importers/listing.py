@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from gallery import texts
 from gallery.importers import Item, Skipped, Source
+from gallery.imports.listing import row_of
 
 
 def items(source: Source) -> list[Item]:
@@ -24,3 +26,19 @@ def keys(source: Source) -> list[str]:
 def reasons(source: Source) -> dict[str, str]:
     """Return why each row that was left out was left out, by its key."""
     return {one.key: one.reason for one in source.items() if isinstance(one, Skipped)}
+
+
+def fits(one: Item | Skipped) -> None:
+    """Fail where the ledger or an image's record would not take what was listed."""
+    row = row_of(one)
+    assert row.state != "failed", row.reason
+    if isinstance(one, Skipped):
+        assert row.key
+        assert row.reason.endswith(".")
+        return
+    about = one.about
+    texts.metadata(about.metadata)
+    assert texts.tags(about.tags) == tuple(sorted(about.tags))
+    texts.http_url(about.source_url, longest=2000)
+    for text in (about.caption, *(text for _, text in about.captions)):
+        texts.text(text, name="caption", longest=10_000)

@@ -14,6 +14,7 @@ import time
 import tracemalloc
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,10 @@ def test_two_members_of_one_name_are_two_items(tmp_path, kind):
 
 def test_hidden_members_are_passed_over_and_inner_archives_named(tmp_path):
     inner = pack(tmp_path / "inner", FILES, "zip").read_bytes()
-    files = {"__MACOSX/._a.jpg": b"", ".git/b.jpg": b"", "more.zip": inner, "film.mov": b""}
+    files = {"__MACOSX/._a.jpg": b"", ".git/b.jpg": b"", "more.zip": inner, "scan.pdf": b""}
     items, skipped = listed(pack(tmp_path / "archive", files, "zip"))
     assert not items
-    assert set(skipped) == {"more.zip", "film.mov"}
+    assert set(skipped) == {"more.zip", "scan.pdf"}
     assert "not opened" in skipped["more.zip"]
 
 
@@ -448,7 +449,7 @@ def test_an_archive_is_imported_once_and_known_again(transactional_db, tmp_path,
         "a/1.txt": b"One boat",
         "a/2.png": make_images.sound("PNG", width=61),
         "broken.jpg": b"no image",
-        "film.mp4": b"",
+        "scan.pdf": b"",
     }
     path = pack(tmp_path / f"photos.{kind}", files, kind)
     out = io.StringIO()
@@ -460,6 +461,52 @@ def test_an_archive_is_imported_once_and_known_again(transactional_db, tmp_path,
     with pytest.raises(CommandError, match="1 failed"):
         call_command("import_images", "archive", str(path), "--folders=tags", stdout=out)
     assert "0 new, 2 already there, 1 failed, 1 skipped" in out.getvalue()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_bytes_of_the_same_size_and_time_are_another_version(tmp_path, kind):
+    versions = set()
+    for number, letter in enumerate((b"A", b"B")):
+        path = pack(tmp_path / str(number), {"a.jpg": letter * 1000}, kind)
+        versions.add(listed(path)[0]["a.jpg"].version)
+    assert len(versions) == 2
+
+
+def copies() -> int:
+    """Return how many nameless files this process has open."""
+    found = 0
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # that of the listing itself
+            found += " (deleted)" in str(file.readlink())
+    return found
+
+
+def test_unpacked_copies_have_together_no_more_than_one_may(tmp_path, settings):
+    settings.ARCHIVE_MAX_BYTES = 500_000
+    paths = [
+        pack(tmp_path / str(number), {"a.jpg": random.Random(number).randbytes(300_000)}, "tar.gz")
+        for number in range(3)
+    ]
+    before = copies()
+    for path in paths:
+        listed(path)
+    gc.collect()
+    assert copies() == before + 1
+    assert [len(content(path, "a.jpg")) for path in paths] == [300_000] * 3
+
+
+def test_a_packed_tar_leaves_the_disk_some_room(tmp_path, settings):
+    settings.UPLOAD_FREE_BYTES = 10**18
+    path = pack(tmp_path / "photos.tar.gz", FILES, "tar.gz")
+    with pytest.raises(SourceUnreadable, match=r"has no room. Make room in it, or unpack"):
+        listed(path)
+
+
+def test_who_sent_an_archive_is_not_told_where_it_lies(tmp_path, caplog):
+    with pytest.raises(SourceUnreadable) as caught:
+        listed(tmp_path / "no.zip")
+    assert str(caught.value) == "There is no archive no.zip: No such file or directory."
+    assert str(tmp_path) in caplog.text
 
 
 def test_very_many_members_of_one_name_are_listed_in_no_time():

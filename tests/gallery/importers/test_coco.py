@@ -9,6 +9,7 @@ import pytest
 from gallery import texts
 from gallery.importers import ItemUnreadable, SourceUnreadable
 from gallery.importers.coco import Coco
+from gallery.tables.joins import Gathered
 from tests.gallery.importers.listing import items, keys, only, reasons
 
 INFO = {"description": "Drawn", "url": "http://example.org", "version": "1.0", "year": 2017}
@@ -206,6 +207,27 @@ def test_brackets_in_texts_are_no_nesting(annotated):
 def test_a_text_without_an_end_is_refused_before_it_fills_the_memory(annotated):
     with pytest.raises(SourceUnreadable, match="a text of more than"):
         list(annotated(b'{"images": [{"file_name": "' + b"x" * 5_000_000).items())
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b'{"images": [{' + b'"a": 1, ' * 1_000_000, "An entry of the JSON has more than"),
+        (b'{"images": [[' + b"[1], " * 1_500_000, "An entry of the JSON has more than"),
+        (b'{"info": ' + b"1" * 5_000_000, "or such a number"),
+    ],
+)
+def test_what_has_no_end_is_refused_before_it_fills_the_memory(annotated, content, sentence):
+    with pytest.raises(SourceUnreadable, match=sentence):
+        list(annotated(content).items())
+
+
+def test_of_very_many_captions_of_an_image_the_first_are_taken():
+    with Gathered() as said:
+        said.add(("1", f"{number} {'x' * 900}") for number in range(20_000))
+        found = list(said.of("1"))
+    assert found == [f"{number} {'x' * 900}" for number in range(len(found))]
+    assert 1000 <= len(found) <= 5000
 
 
 def test_one_file_may_be_given_as_it_is():

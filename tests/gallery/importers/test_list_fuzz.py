@@ -17,13 +17,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from gallery import texts
-from gallery.importers import Item, Skipped, Source, SourceUnreadable
+from gallery.importers import Source, SourceUnreadable
 from gallery.importers.coco import Coco
 from gallery.importers.openimages import OpenImages
 from gallery.importers.tables import Table
 from gallery.importers.urls import Urls
-from gallery.imports.listing import row_of
+from tests.fuzz.targets import TARGETS
+from tests.gallery.importers.listing import fits
 
 FUZZ = settings(
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "30")),
@@ -83,21 +83,6 @@ def listed(source: Source) -> None:
             fits(one)
     except SourceUnreadable:
         pass  # the one thing that may be raised
-
-
-def fits(one: Item | Skipped) -> None:
-    row = row_of(one)
-    assert row.state != "failed", row.reason
-    if isinstance(one, Skipped):
-        assert row.key
-        assert row.reason.endswith(".")
-        return
-    about = one.about
-    texts.metadata(about.metadata)
-    assert texts.tags(about.tags) == tuple(sorted(about.tags))
-    texts.http_url(about.source_url, longest=2000)
-    for text in (about.caption, *(text for _, text in about.captions)):
-        texts.text(text, name="caption", longest=10_000)
 
 
 @FUZZ
@@ -185,7 +170,4 @@ def test_any_bytes_in_a_parquet_file(parquet_file, data):
         at = data.draw(st.integers(0, len(content) - 1))
         content[at] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([len(content), len(content), data.draw(st.integers(4, 3000))]))
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "table.parquet")
-        path.write_bytes(content[:cut])
-        listed(Table(file=str(path)))
+    TARGETS["parquet"].read(content[:cut])

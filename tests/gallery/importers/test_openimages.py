@@ -170,3 +170,40 @@ def test_a_table_of_something_else_is_refused(published):
 def test_a_broken_table_of_labels_stops_the_run_with_its_line(published):
     with pytest.raises(SourceUnreadable, match=r"table1.csv: Row 1 \(line 2\) has 1 cells"):
         items(published(images(), [LABELS[0], ("alone",)]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "sentence"),
+    [
+        ('{"LabelName": "/m/0k4j"}', "", "labels.jsonl: Row 2 has no ImageID."),
+        ('{"ImageID": ["a"]}', "", "labels.jsonl: Row 2 has no ImageID."),
+        ('{"ImageID": "0a"}', "", "labels.jsonl: Row 2 has no LabelName."),
+        ("", '{"LabelName": "/m/0k4j"}', "names.jsonl: Row 2 has no DisplayName."),
+        ("", '{"DisplayName": "Car"}', "names.jsonl: Row 2 has no LabelName."),
+    ],
+)
+def test_a_row_of_labels_without_one_of_its_cells_stops_the_run(tmp_path, labels, names, sentence):
+    tables = {
+        "images": '{"ImageID": "0a", "OriginalURL": "https://e.org/0a.jpg"}',
+        "labels": f'{{"ImageID": "0a", "LabelName": "/m/0k4j"}}\n{labels}',
+        "names": f'{{"LabelName": "/m/0k4j", "DisplayName": "Car"}}\n{names}',
+    }
+    for name, content in tables.items():
+        (tmp_path / f"{name}.jsonl").write_text(content)
+    source = OpenImages(tables=tuple(str(tmp_path / f"{name}.jsonl") for name in tables))
+    with pytest.raises(SourceUnreadable) as caught:
+        list(source.items())
+    assert str(caught.value) == sentence
+
+
+def test_a_row_of_images_without_its_cells_is_named(tmp_path):
+    rows = (
+        '{"ImageID": "0a", "OriginalURL": "https://e.org/0a.jpg"}\n{"Title": "A car"}\n'
+        '{"ImageID": "0b"}\n'
+    )
+    (tmp_path / "images.jsonl").write_text(rows)
+    source = OpenImages(tables=str(tmp_path / "images.jsonl"))
+    assert reasons(source) == {
+        "row 2": "Row 2 has no ImageID.",
+        "row 3": "Row 3: the address is empty.",
+    }

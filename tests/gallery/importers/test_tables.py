@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import resource
+import signal
 import struct
+import subprocess
 import time
+import tracemalloc
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +24,7 @@ from gallery.importers import Item, ItemUnreadable, SourceUnreadable
 from gallery.importers.tables import Table
 from gallery.tables import values
 from gallery.tables.folders import ImageFolder
+from gallery.tables.opening import open_table
 from tests.gallery.importers.listing import items, keys, only, reasons
 
 
@@ -428,6 +434,81 @@ def test_a_broken_parquet_file_is_refused_with_a_sentence(written_parquet):
 
     with pytest.raises(SourceUnreadable, match="Parquet file cannot be read"):
         list(table.items())
+
+
+def test_a_small_parquet_file_that_stands_for_gigabytes_is_refused(written_parquet):
+    long = pyarrow.DictionaryArray.from_arrays(
+        pyarrow.array([0] * 1000, pyarrow.int32()), pyarrow.array(["x" * 20_000_000])
+    )
+    table = written_parquet({"url": ["https://e.org/1"] * 1000, "caption": long})
+    assert Path(table.file).stat().st_size < 2_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes
+    with pytest.raises(SourceUnreadable, match="more memory than a table may"):
+        list(table.items())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_a_row_of_a_parquet_file_that_is_too_long_is_named(written_parquet):
+    found = reasons(
+        written_parquet({"url": ["https://e.org/1", "https://e.org/2"], "x": ["y" * 5_000_000, ""]})
+    )
+    assert found == {"row 1": "Row 1 is longer than 1,048,576 characters."}
+
+
+def test_the_process_that_reads_parquet_ends_with_the_reading(written_parquet):
+    table = written_parquet({"url": [f"https://e.org/{number}" for number in range(50_000)]})
+    rows = table.items()
+    next(rows)
+    (reader,) = readers()
+    rows.close()
+    assert reader not in readers()
+
+
+def readers() -> set[str]:
+    """Return the processes of ours that read Parquet."""
+    found = subprocess.run(
+        ["pgrep", "-P", str(os.getpid()), "-f", "parquet_child"], capture_output=True, text=True
+    )
+    return set(found.stdout.split())
+
+
+def test_a_parquet_reader_that_dies_is_told_as_what_it_is(written_parquet):
+    table = written_parquet({"url": [f"https://e.org/{number}" for number in range(200_000)]})
+    rows = table.items()
+    next(rows)
+    (reader,) = readers()
+    os.kill(int(reader), signal.SIGSEGV)
+    with pytest.raises(SourceUnreadable, match="makes its reader crash"):
+        list(rows)
+
+
+def test_the_first_json_lines_are_not_all_held_in_memory(written):
+    row = json.dumps({"url": "https://e.org/1", "text": "x" * 900_000})
+    table = written("\n".join([row] * 60))
+    tracemalloc.start()
+    try:
+        with open_table(table.file) as opened:
+            assert opened.columns == ("url", "text")
+            assert tracemalloc.get_traced_memory()[0] < 20_000_000
+            assert sum(1 for _ in opened.rows()) == 60
+    finally:
+        tracemalloc.stop()
+
+
+def test_paths_below_another_folder_are_those_of_another_place(written):
+    places = {written("path\na.jpg\n", images=images).place for images in ("", "a", "b")}
+    assert len(places) == 3
+
+
+def test_who_sent_a_table_is_not_told_where_it_lies(written, tmp_path, caplog):
+    lost = written("path\na.jpg\n", images=str(tmp_path / "no" / "photos"))
+    with pytest.raises(SourceUnreadable) as caught:
+        list(lost.items())
+    assert str(caught.value) == "There is no folder photos with images."
+    assert str(tmp_path) in caplog.text
+    with pytest.raises(SourceUnreadable) as caught:
+        list(Table(file=str(tmp_path / "no.csv")).items())
+    assert str(caught.value) == "There is no file no.csv."
 
 
 def test_all_rows_of_all_formats_come_once(written, written_parquet):

@@ -138,6 +138,25 @@ def test_an_image_waits_for_its_sidecar(root, listing):
     assert listing.next().about.caption == "boat boat boat boat boat boat"
 
 
+@pytest.mark.parametrize("text", ["log.txt", "b.txt", "c.jpg.part"])
+def test_a_file_that_never_comes_to_rest_holds_up_no_image(root, listing, text):
+    stop = threading.Event()
+
+    def write() -> None:
+        with (root / text).open("wb", buffering=0) as file:
+            while not stop.wait(STILL / 4):
+                file.write(b"one more line\n")
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        (root / "b.jpg").write_bytes(b"1")
+        assert listing.named(1) == ["b.jpg"]
+    finally:
+        stop.set()
+        writing.join()
+
+
 def test_hidden_and_linked_files_do_not_come(root, tmp_path, listing):
     (tmp_path / "outside").mkdir()
     (root / "link").symlink_to(tmp_path / "outside")

@@ -15,11 +15,15 @@ BUSY = (
 )
 
 
+_NOTHING_MORE = b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+
+
 class Proxy:
     """`fault` is what happens to connections that are made from now on.
 
     "": none; "busy": 503; "silent": never an answer; "cut_request" and "cut_answer": the
-    connection breaks off after `cut_after` bytes in that direction.
+    connection breaks off after `cut_after` bytes in that direction; "no_post": a POST is answered
+    by `refuses_post`.
     """
 
     def __init__(self, server: str) -> None:
@@ -30,6 +34,7 @@ class Proxy:
         self.fault = ""
         self.faults_left = 10**9
         self.cut_after = 100_000
+        self.refuses_post = b"501 Not Implemented"
         self.connections = 0
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -67,11 +72,10 @@ class Proxy:
             return
         with suppress(OSError):
             if fault == "busy":
-                client.recv(65536)
-                client.sendall(BUSY)
-                client.shutdown(socket.SHUT_WR)
-                while client.recv(65536):
-                    pass
+                _answer(client, BUSY)
+                return
+            if fault == "no_post" and client.recv(5, socket.MSG_PEEK) == b"POST ":
+                _answer(client, b"HTTP/1.1 %s\r\n%s" % (self.refuses_post, _NOTHING_MORE))
                 return
             server = socket.create_connection(self._server)
             self._open.append(server)
@@ -80,6 +84,14 @@ class Proxy:
             back = threading.Thread(target=_pass, args=(server, client, down), daemon=True)
             back.start()
             _pass(client, server, up)
+
+
+def _answer(client: socket.socket, answer: bytes) -> None:
+    client.recv(65536)
+    client.sendall(answer)
+    client.shutdown(socket.SHUT_WR)
+    while client.recv(65536):
+        pass
 
 
 def _pass(source: socket.socket, sink: socket.socket, most: int | None) -> None:

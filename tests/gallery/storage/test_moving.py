@@ -194,3 +194,49 @@ def test_one_bucket_by_two_names_is_not_emptied(moto, settings, capsys):
         call_command("move_storage", url, "local", "--delete")
     assert contents(bucket) == before
     assert not [name for name in bucket.listdir("")[1] if "probe" in name]
+
+
+def behind_a_link(folder, elsewhere):
+    """Move a folder elsewhere and leave a link, as people do whose disk is full."""
+    shutil.move(folder, elsewhere)
+    Path(folder).symlink_to(elsewhere)
+
+
+@pytest.mark.django_db
+def test_files_behind_linked_folders_are_moved_too(tmp_path, settings, capsys):
+    image = stored(0)
+    stored(1)
+    folder = Path(image.file.path).parent
+    behind_a_link(folder, tmp_path / "another-disk")
+    (tmp_path / "another-disk" / "somebody-elses.png").write_bytes(b"x")
+    new = tmp_path / "new"
+    call_command("move_storage", str(settings.MEDIA_ROOT), str(new))
+    assert "6 copied, 0 already there, 0 failed." in capsys.readouterr().out
+    assert (new / image.file.name).read_bytes() == Path(image.file.path).read_bytes()
+    assert not list(new.rglob("somebody-elses.png"))
+    behind_a_link(new / folder.relative_to(settings.MEDIA_ROOT), tmp_path / "a-third-disk")
+    call_command("move_storage", str(settings.MEDIA_ROOT), str(new))
+    assert "0 copied, 6 already there, 0 failed." in capsys.readouterr().out
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("folder", ["images", "thumbnails"])
+def test_a_file_that_both_storages_reach_by_links_is_not_deleted(tmp_path, settings, folder):
+    stored()
+    old = tmp_path / "old"
+    shutil.copytree(settings.MEDIA_ROOT, old)
+    new = FileSystemStorage(location=tmp_path / "new")
+    move(FileSystemStorage(location=old), new, tmp_path)
+    before = contents(new)
+    shutil.rmtree(old / folder)
+    (old / folder).symlink_to(tmp_path / "new" / folder)
+    move(FileSystemStorage(location=old), new, tmp_path, deletes=True)
+    assert contents(new) == before
+
+
+@pytest.mark.django_db
+def test_a_link_that_leads_to_itself_does_not_end_the_check(settings):
+    stored()
+    link = Path(settings.MEDIA_ROOT) / "images" / "ab.png"
+    link.symlink_to(link)
+    assert len(contents(default_storage)) == 3

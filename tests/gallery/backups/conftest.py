@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.core.management import call_command
+
+from embeddings import live
+from embeddings.models import QuerySample
+from gallery import spaces
+from gallery.models import Album, ApiToken, Caption, Image, ImageEmbedding, SavedSearch
+from gallery.pipeline import embed_waiting
+from gallery.query import Mode, Query, TextTerm, forms
+from tests.gallery.storage.conftest import (  # noqa: F401  # fixtures
+    bucket,
+    endpoint,
+    keys,
+    moto,
+    proxy,
+    rclone,
+    shaky,
+    url,
+    use,
+)
+from tests.gallery.uploads import stored
+from tests.rows import make_user
+
+N = 6
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(settings, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+
+
+@pytest.fixture
+def images(transactional_db) -> list[Image]:
+    """A small gallery in which everything a backup must keep has some rows."""
+    live.forget_all()
+    ann = make_user(is_superuser=True, is_staff=True)
+    spaces.ensure()
+    made = [stored(seed, caption=f"a red boat, number {seed}") for seed in range(N)]
+    made[0].album = Album.objects.create(owner=ann, name="Holidays\tand \\N \u2028 more")
+    made[0].metadata = {"lens": "50 mm", "quote": 'a "b" \\ c', "deep": {"n": [1, None]}}
+    made[0].save()
+    made[1].tags.create(name="sea")
+    Caption.objects.create(image=made[2], text="two people\non a beach", source="coco")
+    embed_waiting()
+    asked = ImageEmbedding.objects.latest("pk")
+    QuerySample.objects.create(space_id=asked.space_id, vector=np.roll(asked.vector, 3).tolist())
+    ApiToken.issue(ann, "for the phone")
+    query = Query(terms=(TextTerm("a boat"),), mode=Mode.HYBRID)
+    SavedSearch.objects.create(owner=ann, name="boats", query=forms.to_json(query))
+    return made
+
+
+@pytest.fixture
+def empty(settings, tmp_path: Path):
+    """Return a function that takes database and files away, as on a new machine."""
+
+    def empty(*, keeps_files: bool = False) -> None:
+        call_command("flush", interactive=False, verbosity=0)
+        spaces.forget()
+        live.forget_all()
+        if not keeps_files:
+            settings.MEDIA_ROOT = tmp_path / "new" / "media"
+            shutil.rmtree(settings.INDEX_DIR, ignore_errors=True)
+
+    return empty
+
+
+@pytest.fixture
+def file(images, tmp_path: Path) -> Path:
+    """A backup of the small gallery."""
+    path = tmp_path / "gallery.tar"
+    call_command("backup", str(path))
+    return path

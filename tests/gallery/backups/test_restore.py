@@ -1,0 +1,392 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from embeddings import feed
+from embeddings.models import Snapshot, Space
+from gallery.backups import questions, reading
+from gallery.backups.manifest import Answer
+from gallery.models import (
+    ApiToken,
+    Image,
+    ImageEmbedding,
+    ImageEmbeddingJob,
+    ImportRun,
+    RunState,
+)
+from gallery.pipeline import embed_waiting
+from tests.gallery import commands
+from tests.gallery.backups import archives
+from tests.gallery.backups.state import contents, counts, rows
+from tests.gallery.uploads import stored
+from tests.rows import make_user
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+
+def restore(file) -> None:
+    call_command("restore", str(file))
+
+
+def refused(file, match: str) -> None:
+    """A restore must end with this sentence, and leave nothing that looks like a gallery."""
+    with pytest.raises(CommandError, match=match) as raised:
+        restore(file)
+    assert raised.value.returncode == 2
+    assert set(counts().values()) == {0}
+
+
+@pytest.fixture
+def other(tmp_path) -> Iterator[dict[str, str]]:
+    """The variables of another machine: a database without tables, an empty folder."""
+    name = f"other_{uuid.uuid4().hex}"
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+    folder = tmp_path / "other"
+    folder.mkdir()
+    yield {
+        "DATABASE_URL": f"{os.environ['DATABASE_URL'].rsplit('/', 1)[0]}/{name}",
+        "DATA_DIR": str(folder),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def run(*arguments, status: int = 0, program: str = "", **variables: str) -> str:
+    process = commands.start(*arguments, program=program, **variables)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == status, err[-3000:]
+    return out + err
+
+
+def test_everything_comes_back_bit_by_bit(file, images, empty, capsys):
+    before, files = rows(), contents()
+    empty()
+    make_user("made-here")
+    restore(file)
+    after = rows()
+    for table, kept in before.items():
+        assert after[table] == kept, table
+    assert contents() == files
+    told = capsys.readouterr()
+    assert "The account made-here made here gives way." in told.err
+    assert f"Restored: {len(images)} images" in told.out
+    assert "0 answers differ; the index finds 100.0%" in told.out
+    call_command("verify", "--hash")
+    assert Snapshot.objects.exists()
+    assert not default_storage.exists("restore.json")
+
+
+def test_a_restored_gallery_lives_on(file, images, empty):
+    highest = Image.objects.latest("pk").pk
+    empty()
+    restore(file)
+    new = stored(99, caption="a new one")  # triggers are awake again, numbers go on
+    assert new.pk > highest
+    position = feed.position(ImageEmbedding)
+    embed_waiting()
+    space = Space.objects.get()
+    assert feed.changes(ImageEmbedding, space, position).ids.tolist() == [new.pk]
+    assert new.captions.get().text == "a new one"
+    images[0].refresh_from_db()
+    assert images[0].album.name == "Holidays\tand \\N \u2028 more"
+    assert ApiToken.objects.get().name == "for the phone"
+    call_command("verify")
+
+
+def test_it_is_restored_by_another_process_into_a_database_without_tables(file, images, other):
+    out = run("restore", file, **other)
+    assert f"Restored: {len(images)} images" in out
+    assert "0 answers differ" in out
+    with psycopg.connect(other["DATABASE_URL"]) as there, there.cursor() as cursor:
+        for table, kept in rows().items():
+            cursor.execute(f'SELECT t::text FROM "{table}" t ORDER BY 1')
+            assert [row for (row,) in cursor.fetchall()] == kept, table
+    assert contents(FileSystemStorage(location=Path(other["DATA_DIR"], "media"))) == contents()
+
+
+KILLED_AT_A_FILE = """
+import os
+from django.core.files.storage import FileSystemStorage
+real = FileSystemStorage._save
+saved = []
+def save(self, name, content):
+    saved.append(name)
+    if len(saved) == 8:
+        content.chunks = lambda: [b"half"]
+        real(self, name, content)
+        os.kill(os.getpid(), 9)
+    return real(self, name, content)
+FileSystemStorage._save = save
+"""
+KILLED_AMONG_ROWS = """
+import os
+from gallery.backups import tables
+real = tables.load
+loaded = []
+def load(*given):
+    loaded.append(real(*given))
+    if len(loaded) == 15:
+        os.kill(os.getpid(), 9)
+tables.load = load
+"""
+KILLED_AFTER_THE_ROWS = """
+import os
+from gallery.backups import restoring
+real = restoring.Restore._load
+def load(*given):
+    real(*given)
+    os.kill(os.getpid(), 9)
+restoring.Restore._load = load
+"""
+KILLED_AT_THE_QUESTIONS = """
+import os
+from gallery.backups import questions
+questions.ask_again = lambda *given: os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [KILLED_AT_A_FILE, KILLED_AMONG_ROWS, KILLED_AFTER_THE_ROWS, KILLED_AT_THE_QUESTIONS],
+)
+def test_a_restore_that_is_killed_goes_on(file, images, empty, program):
+    before, files = rows(), contents()
+    empty()
+    run("restore", file, status=-signal.SIGKILL, program=program)
+    assert default_storage.exists("restore.json")
+    assert Image.objects.count() in (0, len(images))
+    restore(file)
+    assert rows() == before
+    assert contents() == files
+    assert not default_storage.exists("restore.json")
+    with pytest.raises(CommandError, match="The database is not empty"):
+        restore(file)
+
+
+def test_what_was_under_way_is_let_go(images, tmp_path, empty):
+    until = timezone.now() + timedelta(hours=1)
+    ImportRun.objects.create(
+        owner=images[0].owner, source="folder", state=RunState.RUNNING,
+        lease_token=uuid.uuid4(), lease_until=until,
+    )  # fmt: skip
+    stored(50).jobs.update(lease_token=uuid.uuid4(), lease_until=until)
+    call_command("backup", str(tmp_path / "b.tar"))
+    empty()
+    restore(tmp_path / "b.tar")
+    assert ImportRun.objects.get().state == RunState.PAUSED
+    assert ImageEmbeddingJob.objects.get().lease_token is None
+    call_command("verify")
+
+
+# What is there already
+
+
+def test_a_gallery_in_use_is_not_written_over(file, images, tmp_path, settings):
+    before = rows()
+    with pytest.raises(CommandError, match="The database is not empty: gallery_album has rows"):
+        restore(file)
+    assert rows() == before
+    assert not default_storage.exists("restore.json")
+
+
+def test_a_storage_in_use_is_not_written_into(file, empty):
+    empty()
+    default_storage.save("images/ab/somebodys.png", ContentFile(b"x"))
+    refused(file, "The storage holds files already")
+
+
+def test_two_restores_into_one_storage_do_not_mix(file, empty):
+    empty()
+    default_storage.save(
+        "restore.json", ContentFile(json.dumps({"backup": str(uuid.uuid4())}).encode())
+    )
+    refused(file, "the beginning of another restore")
+
+
+def test_users_who_are_there_are_not_replaced(file, empty):
+    empty()
+    make_user("bea")
+    make_user("cid")
+    refused(file, "has users already")
+
+
+# The disk
+
+
+@contextmanager
+def no_more_than(n: int) -> Iterator[None]:
+    """Files may not grow beyond n bytes: what a full disk looks like."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_older_backup(file):
+    before = file.read_bytes()
+    with (
+        no_more_than(20_000),
+        pytest.raises(CommandError, match="cannot be written: File too large") as raised,
+    ):
+        call_command("backup", str(file), "--replace")
+    assert raised.value.returncode == 2
+    assert file.read_bytes() == before
+    assert list(file.parent.glob("*.partial")) == []
+
+
+def test_a_restore_onto_a_full_disk_goes_on_when_there_is_room(file, images, empty):
+    files = contents()
+    empty()
+    with no_more_than(1000):
+        refused(file, "The storage does not take or give a file: File too large")
+    restore(file)
+    assert contents() == files
+    call_command("verify")
+
+
+def test_a_mark_that_was_cut_off_holds_no_restore_up(file, images, empty):
+    empty()
+    default_storage.save("restore.json", ContentFile(b""))
+    restore(file)
+    assert Image.objects.count() == len(images)
+
+
+# Other answers
+
+
+def test_other_answers_are_told(file, images, empty, capsys, tmp_path):
+    def turn(known) -> None:
+        for question in known["proof"]["vectors"]:
+            question["answer"]["ids"].reverse()
+            question["answer"]["scores"] = [0.9, *question["answer"]["scores"][1:]]
+
+    forged = archives.forge(file, tmp_path / "forged.tar", edit=turn)
+    empty()
+    with pytest.raises(CommandError, match="not all is as it was") as raised:
+        restore(forged)
+    assert raised.value.returncode == 1
+    assert "were nearest, now" in capsys.readouterr().err
+    assert Image.objects.count() == len(images)
+
+
+def test_another_encoder_is_told_and_the_rest_restored(file, images, empty, capsys, tmp_path):
+    revision = Space.objects.get().revision
+    older = revision[::-1]
+
+    def change(name, content):
+        return name, content.replace(revision.encode(), older.encode())
+
+    def edit(known) -> None:
+        known["spaces"][0]["revision"] = older
+
+    forged = archives.forge(file, tmp_path / "forged.tar", change, edit)
+    empty()
+    with pytest.raises(CommandError, match="not all is as it was"):
+        restore(forged)
+    told = capsys.readouterr().err
+    assert f"is here in revision {revision[:12]}" in told
+    assert f"were made with {older[:12]}" in told
+    assert "Texts cannot be asked" in told
+    assert Image.objects.count() == len(images)
+
+
+def test_asking_again_finds_a_vector_that_has_changed(images):
+    proof = questions.ask()
+    assert questions.ask_again(proof, lambda: None).differences == []
+    embedding = ImageEmbedding.objects.first()
+    embedding.vector = np.roll(embedding.vector, 1).tolist()
+    embedding.save()
+    assert questions.ask_again(proof, lambda: None).differences
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "is_same"),
+    [
+        (([1, 2, 3], [0.9, 0.8, 0.7]), ([1, 2, 3], [0.9, 0.8, 0.7]), True),
+        # Processors round differently, and equals change places.
+        (([1, 2, 3], [0.9, 0.8, 0.8]), ([1, 3, 2], [0.9, 0.800001, 0.8]), True),
+        (([1, 2, 3], [0.9, 0.8, 0.7]), ([1, 2, 4], [0.9, 0.8, 0.7]), True),
+        (([1, 2, 3], [0.9, 0.8, 0.7]), ([1, 4, 3], [0.9, 0.8, 0.7]), False),
+        (([1, 2, 3], [0.9, 0.8, 0.7]), ([1, 2, 3], [0.9, 0.8, 0.6]), False),
+        (([1, 2, 3], [0.9, 0.8, 0.7]), ([1, 2], [0.9, 0.8]), False),
+        (([], []), ([], []), True),
+    ],
+)
+def test_what_counts_as_the_same_answer(was, now, is_same):
+    old, new = (Answer(ids=ids, scores=scores) for ids, scores in (was, now))
+    assert questions.is_same(old, new, 1e-5) is is_same
+
+
+# Of another version
+
+
+def test_a_backup_of_a_newer_version_is_a_sentence(file, empty, tmp_path):
+    def edit(known) -> None:
+        known["migrations"]["gallery"] = "9999_flying_images"
+
+    forged = archives.forge(file, tmp_path / "forged.tar", edit=edit)
+    empty()
+    refused(forged, r"does not know \(gallery.9999_flying_images\)")
+
+
+def test_tables_that_do_not_fit_are_a_sentence(file, empty, tmp_path):
+    def edit(known) -> None:
+        next(one for one in known["tables"] if one["name"] == "gallery_tag")["columns"].pop()
+
+    forged = archives.forge(file, tmp_path / "forged.tar", edit=edit)
+    empty()
+    refused(forged, "table gallery_tag has other columns")
+
+
+@pytest.mark.parametrize("table", ["django_migrations", "pg_authid", "embeddings_feed"])
+def test_no_other_table_is_written(file, empty, tmp_path, table):
+    def edit(known) -> None:
+        known["tables"].append(
+            {"name": table, "format": "text", "columns": [], "rows": 0, "parts": []}
+        )
+
+    forged = archives.forge(file, tmp_path / "forged.tar", edit=edit)
+    empty()
+    refused(forged, f"has a table {table}, which is not there")
+
+
+def test_rows_that_the_database_refuses_are_a_sentence_and_leave_nothing(file, empty, tmp_path):
+    def change(name, content):
+        if name.startswith("database/gallery_image_tags"):
+            content = b"1\t99999\t99999\n"  # of an image that is not there
+        return name, content
+
+    forged = archives.forge(file, tmp_path / "forged.tar", change)
+    empty()
+    refused(forged, "has rows of gallery_image_tags that the database refuses")
+    with reading.opened(file) as backup:
+        assert backup.manifest.rows_of("gallery_image_tags") == 1
+
+
+def test_fewer_rows_than_the_manifest_says_are_a_sentence(file, empty, tmp_path):
+    def edit(known) -> None:
+        next(one for one in known["tables"] if one["name"] == "gallery_tag")["rows"] += 1
+
+    forged = archives.forge(file, tmp_path / "forged.tar", edit=edit)
+    empty()
+    refused(forged, "says that gallery_tag has 2 rows; it has 1")
