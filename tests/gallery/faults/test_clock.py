@@ -28,15 +28,15 @@ class Clock:
     def __init__(self, data_dir: Path) -> None:
         folder = data_dir / "clock"
         folder.mkdir(mode=0o755)
-        self.library, self.file = folder / "clock.so", folder / "moved"
+        self.shim, self.file = folder / "clock.so", folder / "moved"
         source = Path(__file__).with_name("clock.c")
-        options = ["-O1", "-shared", "-fPIC", "-o", str(self.library), str(source), "-ldl"]
+        options = ["-O1", "-shared", "-fPIC", "-o", str(self.shim), str(source), "-ldl"]
         subprocess.run(["cc", *options], check=True)
         self.file.touch()
         self.move(0)
         # Postgres' user reads them, too.
         folder.chmod(0o755)
-        self.library.chmod(0o755)
+        self.shim.chmod(0o755)
         self.file.chmod(0o644)
 
     def move(self, seconds: int) -> None:
@@ -46,7 +46,7 @@ class Clock:
 
     @property
     def variables(self) -> dict[str, str]:
-        return {"LD_PRELOAD": str(self.library), "CLOCK_FILE": str(self.file)}
+        return {"LD_PRELOAD": str(self.shim), "CLOCK_FILE": str(self.file)}
 
 
 @pytest.fixture
