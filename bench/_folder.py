@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gc
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gallery.models import ImportRun
 
 SIZE = (64, 48)
+NOTE_SECONDS = 0.5
 TIMES_FASTER = 20.0  # the second run
 TIMES_LARGER = 1.25  # at most: memory of this process at the end, beside that after a tenth
 
@@ -73,11 +74,11 @@ class Watch:
 
     def __init__(self, megabytes: list[float]) -> None:
         self._megabytes = megabytes
-        self._calls = 0
+        self._noted_at = -NOTE_SECONDS
 
     def look(self) -> bool:
-        self._calls += 1
-        if self._calls % 20 == 1:
-            gc.collect()
+        now = time.monotonic()
+        if now - self._noted_at >= NOTE_SECONDS:
+            self._noted_at = now
             self._megabytes.append(psutil.Process().memory_info().rss / 1e6)
         return True

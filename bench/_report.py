@@ -7,7 +7,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -115,8 +115,12 @@ def tell(what: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what}\n")
 
 
-def show(rows: list[Row], given: Options) -> None:
-    """Print the rows and end the program: status 1 when a floor is missed."""
+def show(rows: Iterable[Row], given: Options) -> None:
+    """Print the rows and end the program: status 1 when a floor is missed.
+
+    Each is told on stderr as soon as it is there: what breaks off later costs no figure.
+    """
+    rows = [_told(row) for row in rows]
     write = sys.stdout.write
     if given.is_json:
         write(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
@@ -129,3 +133,8 @@ def show(rows: list[Row], given: Options) -> None:
                 f"{row.floor:5.1f}x  {row.limit}{'  MISSED' if row.is_missed else ''}\n"
             )
     sys.exit(any(row.is_missed for row in rows))
+
+
+def _told(row: Row) -> Row:
+    tell(f"{row.what}: {row.ours}; {row.rival}; {row.ratio:.1f}x")
+    return row

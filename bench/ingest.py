@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,17 @@ def main() -> None:
     given = report.options(__doc__ or "")
     size = QUICK if given.is_quick else FULL
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
+    report.show(rows(size), given)
+
+
+def rows(size: Size) -> Iterator[Row]:
     with _library.servers() as folder:
-        rows = of_a_real_encoder(folder, size)
-        rows += of_the_bundled_encoder(folder, size)
-        rows.append(_vector_writes.row(size.vectors, at_once=1000, rounds=size.rounds))
-    report.show(rows, given)
+        yield from of_a_real_encoder(folder, size)
+        yield from of_the_bundled_encoder(folder, size)
+        yield _vector_writes.row(size.vectors, at_once=1000, rounds=size.rounds)
 
 
-def of_a_real_encoder(folder: Path, size: Size) -> list[Row]:
+def of_a_real_encoder(folder: Path, size: Size) -> Iterator[Row]:
     from django.test import override_settings
 
     from bench import _encoder
@@ -67,25 +71,23 @@ def of_a_real_encoder(folder: Path, size: Size) -> list[Row]:
     loop = PlainLoop(encoder).vectors
     of_small = Part("640x480", small, size.rounds, size.rival)
     of_large = Part("4000x3000", large, size.rounds, size.rival)
-    rows = []
     with override_settings(ENCODER=str(encoder)):
         for part, floor in ((of_small, SMALL_FLOOR), (of_large, LARGE_FLOOR)):
-            rows.append(_embedding.beside_the_loop(part, loop, floor=floor))
-            rows.append(_embedding.share_of_encoder(part))
-            rows.append(_embedding.with_its_record(part, loop))
+            yield _embedding.beside_the_loop(part, loop, floor=floor)
+            yield _embedding.share_of_encoder(part)
+            yield _embedding.with_its_record(part, loop)
             _embedding.empty()
-    return rows
 
 
-def of_the_bundled_encoder(folder: Path, size: Size) -> list[Row]:
+def of_the_bundled_encoder(folder: Path, size: Size) -> Iterator[Row]:
     from django.test import override_settings
 
     _library.empty()
     paths = _pictures.write(folder / "drawn", size.drawn, (256, 192))
     with override_settings(ENCODER="bundled"):
-        share = _embedding.share_of_encoder(Part("256x192, bundled", paths, size.rounds))
+        yield _embedding.share_of_encoder(Part("256x192, bundled", paths, size.rounds))
         _embedding.empty()
-        return [share, *_folder.rows(folder / "many", size.folder)]
+        yield from _folder.rows(folder / "many", size.folder)
 
 
 if __name__ == "__main__":

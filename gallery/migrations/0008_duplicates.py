@@ -148,26 +148,4 @@ class Migration(migrations.Migration):
             model_name='duplicateverdict',
             constraint=models.CheckConstraint(condition=models.Q(('first_sha256__lt', models.F('second_sha256'))), name='duplicate_verdict_in_order'),
         ),
-        migrations.AddIndex(
-            model_name='duplicateverdict',
-            index=models.Index(fields=['owner', 'second_sha256'], name='duplicate_verdict_second'),
-        ),
-        migrations.AddIndex(
-            model_name='duplicateverdict',
-            index=models.Index(condition=models.Q(('verdict__in', ('linked', 'replaced'))), fields=['owner', 'kept_sha256'], name='duplicate_verdict_kept'),
-        ),
-        migrations.AddIndex(
-            model_name='upload',
-            index=models.Index(condition=models.Q(('state', 'arriving'), _negated=True), fields=['changed_at'], name='upload_ended'),
-        ),
-        migrations.AddField(
-            model_name='upload',
-            name='like',
-            field=models.ForeignKey(editable=False, help_text='What its image is like, by the note in `reason`.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='gallery.image'),
-        ),
-        migrations.AddField(
-            model_name='upload',
-            name='metadata',
-            field=models.TextField(blank=True, db_default='', editable=False, help_text='Upload-Metadata as it came.'),
-        ),
     ]
