@@ -27,23 +27,7 @@ def delete_images(images: QuerySet[Image]) -> int:
     Results lose them at once, and a video goes with the last of its frames. Their files go after
     the commit, so a rollback loses nothing.
     """
-    deleted = 0
-    for ids in _batches(set(images.values_list("pk", flat=True))):
-        # The lock holds back a worker that is about to store a vector of one of these: it then
-        # finds the image gone, instead of Postgres finding a vector without an image.
-        batch = Image.objects.filter(pk__in=ids)
-        locked = batch.order_by("pk").select_for_update(of=("self",))
-        names = [
-            name
-            for files in locked.values_list("file", "thumbnail_small", "thumbnail_large")
-            for name in files
-        ]
-        videos = _videos_of(batch)
-        _, deleted_by_model = batch.delete()
-        names += _left_without_frames(videos)
-        deleted += deleted_by_model.get(Image._meta.label, 0)
-        transaction.on_commit(partial(_delete_files, names))
-    return deleted
+    return _delete(images, videos=set())
 
 
 @transaction.atomic
@@ -53,32 +37,56 @@ def delete_videos(videos: QuerySet[Video]) -> int:
     Their files go after the commit, as those of images do.
     """
     known = set(videos.values_list("uuid", flat=True))
-    deleted = delete_images(Image.objects.filter(video__uuid__in=known))
-    transaction.on_commit(partial(_delete_files, _left_without_frames(known)))
+    return _delete(Image.objects.filter(video__uuid__in=known), videos=known)
+
+
+def _delete(images: QuerySet[Image], *, videos: set[UUID]) -> int:
+    """Delete images, then those of `videos` and of the images' own that have no frame left."""
+    batches = list(_batches(set(images.values_list("pk", flat=True))))
+    # All is locked before anything is deleted, and by everybody in one order, images and then
+    # videos: of two who delete frames of the same videos one waits for the other, never both.
+    names = [name for batch in batches for name in _locked_files(batch)]
+    locked = _locked_videos(batches, videos)
+    deleted = 0
+    for batch in batches:
+        _, deleted_by_model = Image.objects.filter(pk__in=batch).delete()
+        deleted += deleted_by_model.get(Image._meta.label, 0)
+    names += _left_without_frames(locked)
+    transaction.on_commit(partial(_delete_files, names))
     return deleted
 
 
-def _videos_of(images: QuerySet[Image]) -> set[UUID]:
-    """Return the videos that these are frames of. What was hidden in them stays hidden."""
-    frames = images.exclude(video=None).order_by()
-    rows = set(frames.values_list("video__uuid", "visibility"))
-    hidden = [video for video, visibility in rows if visibility == Visibility.PRIVATE]
-    if hidden:
-        Video.objects.filter(uuid__in=hidden).update(visibility=Visibility.PRIVATE)
-    return {video for video, _ in rows}
+def _locked_files(batch: list[int]) -> Iterator[str]:
+    """Lock images; yield the names of their files."""
+    # The lock holds back a worker that is about to store a vector of one of these: it then finds
+    # the image gone, instead of Postgres finding a vector without an image.
+    rows = Image.objects.filter(pk__in=batch).order_by("pk").select_for_update(of=("self",))
+    for files in rows.values_list("file", "thumbnail_small", "thumbnail_large"):
+        yield from files
 
 
-def _left_without_frames(videos: set[UUID]) -> list[str]:
-    """Delete the videos that have no frame any more; return the names of their files."""
-    if not videos:
+def _locked_videos(batches: list[list[int]], videos: set[UUID]) -> list[int]:
+    """Lock videos, and those that images are frames of. What was hidden in them stays hidden."""
+    known, hidden = set(videos), set[UUID]()
+    for batch in batches:
+        frames = Image.objects.filter(pk__in=batch).exclude(video=None).order_by()
+        for video, visibility in set(frames.values_list("video__uuid", "visibility")):
+            known.add(video)
+            if visibility == Visibility.PRIVATE:
+                hidden.add(video)
+    if not known:
         return []
-    # Locked first: of two who delete the last two frames at once, the second finds none left.
-    rows = Video.objects.filter(uuid__in=videos).order_by("pk")
-    locked = [video.pk for video in rows.select_for_update()]
-    gone = Video.objects.filter(pk__in=locked, frames=None)
-    names = list(gone.values_list("file", flat=True))
-    Video.objects.filter(pk__in=list(gone.values_list("pk", flat=True))).delete()
-    return names
+    rows = Video.objects.filter(uuid__in=known).order_by("pk").select_for_update()
+    locked = list(rows.values_list("pk", flat=True))
+    Video.objects.filter(uuid__in=hidden).update(visibility=Visibility.PRIVATE)
+    return locked
+
+
+def _left_without_frames(videos: list[int]) -> list[str]:
+    """Delete those of the locked videos that have no frame any more; return their files' names."""
+    gone = list(Video.objects.filter(pk__in=videos, frames=None).values_list("pk", "file"))
+    Video.objects.filter(pk__in=[pk for pk, _ in gone]).delete()
+    return [name for _, name in gone]
 
 
 def _delete_files(names: list[str]) -> None:

@@ -16,7 +16,7 @@ from PIL.Image import Image as Pixels
 from embeddings.encoders.contract import Encoder
 from embeddings.jobs import Lease, Queue
 from embeddings.vectors import Vectors
-from gallery import originals
+from gallery import errnos, originals
 from gallery.decoding import decoders
 from gallery.decoding.processes import DecoderDied
 from gallery.errors import ImageRefused, StorageUnavailable
@@ -38,13 +38,8 @@ READ_AT_ONCE = 8
 # Tries of a file that is there and does not let itself be read, from 5 seconds to 21 minutes apart:
 # in three quarters of an hour somebody may have mended the disk.
 TRIES_OF_FILE = 10
-# The machine's own lack, or a network folder that is away: no file is at fault.
-_PASSING = {
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR, errno.ENOBUFS),
-    *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
-    *(errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNREFUSED, errno.ECONNRESET),
-    *(errno.ECONNABORTED, errno.ENOSPC),
-}
+# No file is at fault.
+_PASSING = errnos.LACK | errnos.AWAY | {errno.EAGAIN, errno.EINTR}
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from django.core.files.storage import default_storage
 from django.db.models import Exists, F, Func, IntegerField, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from embeddings.errors import EmbeddingsError
 from embeddings.live import LiveIndex, View
@@ -32,11 +33,13 @@ from gallery.models import (
     State,
     Video,
 )
+from gallery.storage import outside
 from gallery.storage.checking import Check
 from gallery.subjects import Subjects
 
 EXAMPLES = 5
 _TRIES = 3  # of comparing an index that others write to
+_BETWEEN = timedelta(minutes=10)  # two turns of a run that the worker does, at most
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,13 @@ class Disagreement:
         return asdict(self)
 
 
-def disagreements(*, hashes: bool = False) -> Iterator[Disagreement]:
+def disagreements(
+    *, hashes: bool = False, vet_place: outside.Vetting = outside.any_place
+) -> Iterator[Disagreement]:
     """Look at everything and yield what does not agree, as it is found.
 
-    With `hashes` every original is read. Raise StorageUnavailable when the storage cannot be.
+    With `hashes` every original is read. Raise StorageUnavailable when the storage cannot be, and
+    PlacesUnread at the very end when a place of others cannot.
     """
     yield from of_states()
     for kind in subjects.ALL:
@@ -67,12 +73,13 @@ def disagreements(*, hashes: bool = False) -> Iterator[Disagreement]:
         for space in spaces.current():
             yield from of_vectors(kind, space)
             yield from of_index(kind, space)
-    yield from of_imports()
+    yield from of_items()
+    yield from of_runs()
     yield from of_videos()
-    yield from of_files(hashes=hashes)
+    yield from of_files(hashes=hashes, vet_place=vet_place)
 
 
-def of_files(*, hashes: bool) -> Iterator[Disagreement]:
+def of_files(*, hashes: bool, vet_place: outside.Vetting) -> Iterator[Disagreement]:
     """Every row has its files, every file its row."""
     yield from _some(
         "files",
@@ -80,7 +87,8 @@ def of_files(*, hashes: bool) -> Iterator[Disagreement]:
         "have no original, neither here nor in a place of others",
         "Delete them, and import them again.",
     )
-    for findings in Check(storage=default_storage, hashes=hashes).run():
+    check = Check(storage=default_storage, hashes=hashes, vet_place=vet_place)
+    for findings in check.run():
         for finding in findings:
             row = f" ({finding.field} of {finding.id})" if finding.id else ""
             yield Disagreement(
@@ -190,7 +198,7 @@ def of_jobs(kind: Subjects) -> Iterator[Disagreement]:
         yield from _some("jobs", jobs.filter(wrong), sentence, advice)
 
 
-def of_imports() -> Iterator[Disagreement]:
+def of_items() -> Iterator[Disagreement]:
     """The ledger says of every item what became of it.
 
     A new item without an image is no disagreement: the image may have been deleted since.
@@ -220,17 +228,32 @@ def of_imports() -> Iterator[Disagreement]:
         ),
     ):
         yield from _some("imports", items.filter(wrong), sentence, advice)
-    unlisted = ImportRun.objects.filter(state=RunState.DONE, is_listed=False)
-    yield from _some(
-        "imports",
-        unlisted,
-        "are done and have not read their source to its end",
-        "Run the same import again.",
-    )
-    left = ImportRun.objects.filter(state=RunState.RUNNING, lease_until__lt=Now())
-    yield from _some(
-        "imports", left, "are said to run, and nobody works on them", "Resume or undo them."
-    )
+
+
+def of_runs() -> Iterator[Disagreement]:
+    """An import that is done has read its source, and one that is under way is worked on."""
+    # The worker does its runs in turns, and others' in between. All that is undone is its.
+    runs = ImportRun.objects.annotate(worked_at=Coalesce("lease_until", "created_at"))
+    has_died = Q(worked_at__lt=Now(), is_unattended=False)
+    is_left = Q(worked_at__lt=Now() - _BETWEEN)
+    for wrong, sentence, advice in (
+        (
+            Q(state=RunState.DONE, is_listed=False),
+            "are done and have not read their source to its end",
+            "Run the same import again.",
+        ),
+        (
+            Q(state=RunState.RUNNING) & (has_died | is_left),
+            "are said to run, and nobody works on them",
+            "Resume or undo them.",
+        ),
+        (
+            Q(state=RunState.UNDOING) & is_left,
+            "are being undone, and nobody works on them",
+            "The worker goes on within a minute: see that bin/start, or a worker and beat, runs.",
+        ),
+    ):
+        yield from _some("imports", runs.filter(wrong), sentence, advice)
 
 
 def of_index(kind: Subjects, space: Space) -> Iterator[Disagreement]:

@@ -1,32 +1,30 @@
 """Every setting, read from the environment once: name, type, default, meaning.
 
 `docs/settings.md` lists the same names; a test keeps the two equal. A wrong value stops the start
-with a sentence that names it.
+with a sentence that names it; `setting_values` checks what is neither number nor choice.
 """
 
 from __future__ import annotations
 
 import re
-import zoneinfo
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
-import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gallery.storage import addresses
-
-BASE_DIR = Path(__file__).resolve().parent.parent
-
-SCHEMES = {
-    "DATABASE_URL": ("postgresql://", "postgres://"),
-    "REDIS_URL": ("redis://", "rediss://", "unix://"),
-}
-
-CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+from searchsite.setting_values import (
+    CDNAddress,
+    CommaSeparated,
+    DatabaseURL,
+    DataFolder,
+    Folders,
+    Ports,
+    RedisURL,
+    StorageURL,
+    TimeZone,
+)
 
 
 class Environment(BaseSettings):
@@ -34,16 +32,16 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(case_sensitive=True, frozen=True, extra="ignore")
 
-    DATA_DIR: Path = Field(
+    DATA_DIR: DataFolder = Field(
         default=Path("var"),
         description="Folder for everything the server writes; relative to the project's folder.",
     )
-    DATABASE_URL: str = Field(
+    DATABASE_URL: DatabaseURL = Field(
         default="",
         description="Postgres with pgvector, as `postgresql://user:password@host/name`; "
         "empty: the embedded server.",
     )
-    REDIS_URL: str = Field(
+    REDIS_URL: RedisURL = Field(
         default="",
         description="Redis or Valkey for Celery, as `redis://host/0` or `unix:///path?db=0`; "
         "empty: the embedded server.",
@@ -68,7 +66,7 @@ class Environment(BaseSettings):
         default=False,
         description="The site is reached by HTTPS: secure cookies, redirect to HTTPS, HSTS.",
     )
-    TIME_ZONE: str = Field(default="UTC", description="Time zone of pages and of EXIF times.")
+    TIME_ZONE: TimeZone = Field(default="UTC", description="Time zone of pages and of EXIF times.")
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="How much is logged."
     )
@@ -126,7 +124,7 @@ class Environment(BaseSettings):
         default=600,
         ge=1,
         le=3600,
-        description="Longest that taking the frames of a video may take before it is refused.",
+        description="Longest that decoding the frames of a video may take before it is refused.",
     )
 
     UPLOAD_KEEP_HOURS: int = Field(
@@ -159,6 +157,11 @@ class Environment(BaseSettings):
     IMPORT_UPLOAD_MEGABYTES: int = Field(
         default=2000, ge=1, description="Largest archive or list that may be sent for an import."
     )
+    IMPORT_KEPT_MEGABYTES: int = Field(
+        default=10_000,
+        ge=1,
+        description="Most that the archives and lists of one user have that are kept for imports.",
+    )
     IMPORT_UPLOAD_ITEMS: int = Field(
         default=2_000_000, ge=1, description="Most entries of an archive or list that is sent."
     )
@@ -182,7 +185,7 @@ class Environment(BaseSettings):
         description="Fetch from own networks and this machine too. Then whoever may import can "
         "read what only this server should reach.",
     )
-    DOWNLOAD_PORTS: CommaSeparated = Field(
+    DOWNLOAD_PORTS: Ports = Field(
         default=("80", "443", "1024-65535"),
         description="Ports that URLs may name, as numbers and ranges.",
     )
@@ -211,7 +214,7 @@ class Environment(BaseSettings):
         description="Time between two requests of a process to one host.",
     )
 
-    STORAGE_URL: str = Field(
+    STORAGE_URL: StorageURL = Field(
         default="",
         description="Where files of images are: a folder, or `s3://bucket/prefix?endpoint=...`; "
         "empty: `media` in `DATA_DIR`.",
@@ -223,12 +226,12 @@ class Environment(BaseSettings):
         description="Life of an address by which a browser fetches a file from the bucket; "
         "0: the server sends all files.",
     )
-    REFERENCED_FOLDERS: CommaSeparated = Field(
+    REFERENCED_FOLDERS: Folders = Field(
         default=(),
         description="Folders, separated by commas, whose images may stay where they are "
         "(`folder --in-place`); the server shows no file outside of them.",
     )
-    MEDIA_CDN_URL: str = Field(
+    MEDIA_CDN_URL: CDNAddress = Field(
         default="",
         description="Address of a CDN that fetches from this site, as `https://cdn.example.org`; "
         "it gets the thumbnails of public images.",
@@ -310,68 +313,6 @@ class Environment(BaseSettings):
         default=3, ge=1, le=20, description="Tries of an image before its job is parked."
     )
 
-    @field_validator(
-        *("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DOWNLOAD_PORTS", "REFERENCED_FOLDERS"),
-        mode="before",
-    )
-    @classmethod
-    def split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("DOWNLOAD_PORTS")
-    @classmethod
-    def known_ports(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        port_ranges(value)
-        return value
-
-    @field_validator("TIME_ZONE")
-    @classmethod
-    def known_zone(cls, value: str) -> str:
-        if value not in zoneinfo.available_timezones():
-            raise ValueError("no such time zone")
-        return value
-
-    @field_validator("DATABASE_URL", "REDIS_URL")
-    @classmethod
-    def known_scheme(cls, value: str, info: ValidationInfo) -> str:
-        schemes = SCHEMES[info.field_name or ""]
-        if value and not value.startswith(schemes):
-            raise ValueError(f"it must begin with {' or '.join(schemes)}")
-        if value and info.field_name == "DATABASE_URL":
-            dj_database_url.parse(value)  # raises ValueError, for a port that is none
-        return value
-
-    @field_validator("REFERENCED_FOLDERS")
-    @classmethod
-    def full_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for path in value:
-            if not Path(path).is_absolute():
-                raise ValueError(f"“{path}” is no full path of a folder")
-        return value
-
-    @field_validator("STORAGE_URL")
-    @classmethod
-    def known_storage(cls, value: str) -> str:
-        addresses.parse(value, default=Path())  # raises ValueError
-        return value
-
-    @field_validator("MEDIA_CDN_URL")
-    @classmethod
-    def plain_address(cls, value: str) -> str:
-        # It becomes part of the Content-Security-Policy: no word more than a host and a path.
-        if value and not re.fullmatch(
-            r"https?://[\w.-]+(:[0-9]{1,5})?(/[\w.~/%-]*)?", value, re.ASCII
-        ):
-            raise ValueError("it must be an address such as https://cdn.example.org")
-        return value.rstrip("/")
-
-    @field_validator("DATA_DIR")
-    @classmethod
-    def absolute(cls, value: Path) -> Path:
-        return (BASE_DIR / value.expanduser()).resolve()
-
 
 def read() -> Environment:
     """Read and check the environment, or raise ImproperlyConfigured with a sentence a setting."""
@@ -394,31 +335,3 @@ def _sentence(message: str) -> str:
 def _without_password(value: str) -> str:
     # Nor with what follows a question mark: somebody may have written a key there.
     return re.sub(r"\?.*", "?...", re.sub(r"://.*@", "://...@", value), flags=re.DOTALL)
-
-
-def port_ranges(ports: tuple[str, ...]) -> tuple[range, ...]:
-    """Return DOWNLOAD_PORTS as numbers. Raise ValueError where they are none."""
-    ranges = []
-    for written in ports:
-        if not (numbers := re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", written)):
-            raise ValueError("it must be ports such as 80,443,8000-8999")
-        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-        if not 1 <= first <= last <= 65_535:
-            raise ValueError("ports are 1 to 65535, the lower one first")
-        ranges.append(range(first, last + 1))
-    return tuple(ranges)
-
-
-def origin(url: str) -> str:
-    """Return scheme and host of an address, as a Content-Security-Policy names them."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def celery_broker_url(redis_url: str) -> str:
-    """Return REDIS_URL as kombu spells it: a unix socket is `redis+socket://` there."""
-    if not redis_url.startswith("unix://"):
-        return redis_url
-    path, _, options = redis_url.removeprefix("unix://").partition("?")
-    broker_options = f"?{options.replace('db=', 'virtual_host=')}" if options else ""
-    return f"redis+socket://{path}{broker_options}"

@@ -12,7 +12,7 @@ from kombu import Queue
 
 from gallery.storage import addresses
 from searchsite import environment
-from searchsite.environment import BASE_DIR, celery_broker_url
+from searchsite.setting_values import BASE_DIR, celery_broker_url, origin, port_ranges
 
 django_stubs_ext.monkeypatch()
 
@@ -139,7 +139,7 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [
             *(SELF, "blob:", "data:"),
             *(STORAGE.origins if STORAGE_URL_SECONDS else ()),
-            *([environment.origin(MEDIA_CDN_URL)] if MEDIA_CDN_URL else []),
+            *([origin(MEDIA_CDN_URL)] if MEDIA_CDN_URL else []),
         ],
         "media-src": [SELF, *(STORAGE.origins if STORAGE_URL_SECONDS else ())],
         "object-src": [NONE],
@@ -273,12 +273,13 @@ ARCHIVE_MAX_BYTES = int(ENVIRONMENT.ARCHIVE_MAX_GIGABYTES * 10**9)
 ARCHIVE_MAX_RATIO = ENVIRONMENT.ARCHIVE_MAX_RATIO
 IMPORT_DIR = DATA_DIR / "imports"  # sources that were sent: archives and lists
 IMPORT_UPLOAD_BYTES = ENVIRONMENT.IMPORT_UPLOAD_MEGABYTES * 10**6
+IMPORT_KEPT_BYTES = ENVIRONMENT.IMPORT_KEPT_MEGABYTES * 10**6
 IMPORT_UPLOAD_ITEMS = ENVIRONMENT.IMPORT_UPLOAD_ITEMS
 DECODE_PROCESSES = ENVIRONMENT.DECODE_PROCESSES
 DECODE_SECONDS = ENVIRONMENT.DECODE_SECONDS
 
 DOWNLOAD_PRIVATE_ADDRESSES = ENVIRONMENT.DOWNLOAD_PRIVATE_ADDRESSES
-DOWNLOAD_PORTS = environment.port_ranges(ENVIRONMENT.DOWNLOAD_PORTS)
+DOWNLOAD_PORTS = port_ranges(ENVIRONMENT.DOWNLOAD_PORTS)
 DOWNLOAD_SECONDS = ENVIRONMENT.DOWNLOAD_SECONDS
 DOWNLOAD_ATTEMPTS = ENVIRONMENT.DOWNLOAD_ATTEMPTS
 DOWNLOAD_TABLE_BYTES = ENVIRONMENT.DOWNLOAD_TABLE_MEGABYTES * 10**6

@@ -239,9 +239,15 @@ function act(entry) {
   }
 }
 
-// It takes its turn like any other: of thousands at once the browser would drop most requests.
 function store(entry) {
-  Object.assign(entry, { isAnew: true, note: "" });
+  Object.assign(entry, { duplicates: "note", like: "" });
+  sendAnew(entry);
+}
+
+// It takes its turn like any other: of thousands at once the browser would drop most requests. Its
+// session forgets what it said of it; what the server has of it after all is not sent again.
+function sendAnew(entry) {
+  Object.assign(entry, { address: null, offset: 0, sent: 0, note: "" });
   list.put(entry, "waiting");
 }
 
@@ -270,9 +276,7 @@ async function retry(entry) {
     if (entry.status === 404) entry.session = await successorOf(entry.session);
     if (entry.state !== "failed") return; // pressed twice
     entry.status = 0;
-    // What was said of it is forgotten first, where it is to be stored all the same.
-    if (!entry.isAnew) Object.assign(entry, { address: null, offset: 0, sent: 0 });
-    list.put(entry, "waiting");
+    sendAnew(entry);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     entry.note = error.message;

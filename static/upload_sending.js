@@ -8,7 +8,7 @@ const PART_BYTES = 8 * 2 ** 20;
 // and above, the browser would have to hold too much at once. It holds one such file at a time.
 const ASKED_FROM = 2 ** 20;
 const ASKED_TO = 16 * 2 ** 20;
-const LOOKS = 5000; // milliseconds between two looks at a file that the server works on
+const LOOKS = 5000; // milliseconds between two looks at a file of which the server has all
 const PAUSES = [500, 1000, 2000, 4000, 8000, 15000, 30000, 30000]; // milliseconds between tries
 
 // Trying again by itself would not help.
@@ -99,7 +99,6 @@ class Sender {
 
   // Resolve to {state, image} when the server has the file; throw Refused with a sentence, or Stopped.
   async send(entry, session) {
-    if (entry.isAnew) await this.#beginAnew(entry);
     if (entry.isBegun) await this.#ask(entry);
     else if (!entry.address) await this.#askBySha(entry);
     entry.isBegun = true;
@@ -107,9 +106,11 @@ class Sender {
     for (let tries = 0; !entry.done; ) {
       const before = entry.offset;
       const trouble = await this.#further(entry, session);
-      if (!trouble && !entry.done && entry.bytes && entry.offset === entry.bytes) {
-        // Another request of ours makes something of it already: of a video that takes a while.
-        await pause(LOOKS, entry);
+      const isThere = entry.bytes && entry.offset === entry.bytes;
+      if (!entry.done && isThere && (!trouble || entry.isServerBusy)) {
+        // Another request makes something of it, the server is at another video, or it cannot decode
+        // or store now. It has the file and will not lose it: that takes as long as it takes.
+        await this.#wait(LOOKS, entry, trouble);
         continue;
       }
       if (!trouble && (entry.done || entry.offset > before)) {
@@ -118,15 +119,22 @@ class Sender {
         continue;
       }
       if (tries === PAUSES.length) throw new Refused(trouble || STANDSTILL);
-      entry.note = `${trouble || STANDSTILL} Trying again.`;
-      entry.changed?.();
-      await pause(PAUSES[tries], entry);
-      entry.note = "";
+      await this.#wait(PAUSES[tries], entry, trouble || STANDSTILL);
       await this.#ask(entry);
       tries = entry.offset > furthest ? 0 : tries + 1; // only a standstill uses up the tries
       furthest = Math.max(furthest, entry.offset);
     }
     return entry.done;
+  }
+
+  async #wait(milliseconds, entry, trouble) {
+    if (trouble) entry.note = `${trouble} Trying again.`;
+    entry.changed?.();
+    try {
+      await pause(milliseconds, entry);
+    } finally {
+      entry.note = "";
+    }
   }
 
   // Note that the server has an image of these very bytes, whatever it was called then.
@@ -183,6 +191,7 @@ class Sender {
 
   #read(request, entry) {
     const { status } = request;
+    entry.isServerBusy = status === 503;
     if (status === 201 || status === 204) {
       entry.address ??= request.getResponseHeader("Location");
       this.#stand(entry, request);
@@ -197,9 +206,8 @@ class Sender {
       return LOST;
     }
     const like = request.getResponseHeader("Upload-Like");
-    if (!like) throw new Refused(sentenceOf(request), status);
-    entry.address ??= request.getResponseHeader("Location");
-    throw new Alike(sentenceOf(request), like);
+    if (like) throw new Alike(sentenceOf(request), like);
+    throw new Refused(sentenceOf(request), status);
   }
 
   // Learn what the server has after all, when an answer did not come.
@@ -229,25 +237,6 @@ class Sender {
     } else {
       entry.address = `${this.api}uploads/${upload.id}`;
       entry.offset = entry.sent = upload.received;
-    }
-  }
-
-  // Begin anew with a file that was not stored, so that it is. What was said of it is forgotten first:
-  // else its session would count it twice.
-  async #beginAnew(entry) {
-    if (entry.address) await this.#delete(entry);
-    Object.assign(entry, { isAnew: false, address: null, offset: 0, sent: 0, like: "", duplicates: "note" });
-  }
-
-  async #delete(entry) {
-    for (const wait of [...PAUSES, null]) {
-      const request = await this.request("DELETE", entry.address, { entry });
-      if ([204, 404, 410].includes(request.status)) return;
-      if (wait === null || !PASSING.includes(request.status)) throw new Refused(sentenceOf(request), request.status);
-      entry.note = `${sentenceOf(request)} Trying again.`;
-      entry.changed?.();
-      await pause(wait, entry);
-      entry.note = "";
     }
   }
 

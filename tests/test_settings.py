@@ -9,6 +9,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from searchsite import environment
+from searchsite.setting_values import celery_broker_url
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,12 +26,24 @@ ROOT = Path(__file__).resolve().parent.parent
         ("TIME_ZONE", "Europe/Atlantis"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("REDIS_URL", "localhost:6379"),
+        ("DOWNLOAD_PORTS", "80,http"),
+        ("REFERENCED_FOLDERS", "photos"),
+        ("STORAGE_URL", "ftp://host/files"),
+        ("MEDIA_CDN_URL", "cdn.example.org"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence_that_names_it(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ImproperlyConfigured, match=rf"^{name} is wrong: .*{value}"):
         environment.read()
+
+
+def test_lists_are_written_with_commas(monkeypatch):
+    monkeypatch.setenv("ALLOWED_HOSTS", "one.example.org, two.example.org,")
+    monkeypatch.setenv("REFERENCED_FOLDERS", "/srv/photos,/mnt/more")
+    read = environment.read()
+    assert read.ALLOWED_HOSTS == ("one.example.org", "two.example.org")
+    assert read.REFERENCED_FOLDERS == ("/srv/photos", "/mnt/more")
 
 
 def test_several_wrong_settings_are_told_at_once(monkeypatch):
@@ -66,4 +79,4 @@ def test_the_server_does_not_start_without_what_it_must_have(name):
     ],
 )
 def test_the_broker_is_the_same_redis(redis_url, broker):
-    assert environment.celery_broker_url(redis_url) == broker
+    assert celery_broker_url(redis_url) == broker

@@ -152,9 +152,14 @@ def list_duplicates(
     )
 
 
-@router.post("/duplicates/{int:id}", response={200: Decided, 409: Problem, **REFUSALS})
+@router.post(
+    "/duplicates/{int:id}", response={200: Decided, 409: Problem, 503: Problem, **REFUSALS}
+)
 def decide_duplicates(request: HttpRequest, id: int, fields: DecisionFields) -> Decided:
-    """Decide about a group. 409: it is no longer as you saw it, and nothing was done."""
+    """Decide about a group. 409: it is no longer as you saw it, and nothing was done.
+
+    503: the storage does not say whether the file to keep is there, and nothing was done.
+    """
     if len(fields.seen) > 1000:
         raise QueryInvalid("No group has so many images.")
     choice = Choice(

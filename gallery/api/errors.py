@@ -34,17 +34,20 @@ from gallery.errors import (
     SearchUnavailable,
     StorageUnavailable,
 )
-from gallery.imports.errors import ImportInvalid, ImportRefused
+from gallery.imports.errors import ImportInvalid, ImportRefused, TooMuchSent
 from gallery.models import Image
 from gallery.patience import TOO_LONG, took_too_long
 from gallery.request_limits import RequestLimit, files_bytes, limited, source_bytes
 from gallery.uploads import errors as uploads
+from gallery.videos.intake import VideosBusy
 
 log = logging.getLogger(__name__)
 
 View = Callable[..., HttpResponse]
 
-NO_SUCH_IMAGE = "There is no such image here, or you may not see it."
+NOT_HERE = "There is nothing of this id here, or you may not see it."
+# The whole video is sent again before the answer comes: that is not to be done all the time.
+VIDEO_RETRY_SECONDS = "60"
 
 STATUS_BY_ERROR: dict[type[Exception], int] = {
     QueryInvalid: 400,
@@ -53,6 +56,7 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     DuplicatesChanged: 409,
     ImportInvalid: 400,
     ImportRefused: 409,
+    TooMuchSent: 429,
     SearchExpired: 410,
     SearchUnavailable: 503,
     uploads.UploadInvalid: 400,
@@ -64,8 +68,8 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     StorageUnavailable: 503,
 }
 SENTENCE_BY_ERROR: dict[type[Exception], tuple[int, str]] = {
-    Http404: (404, NO_SUCH_IMAGE),
-    Image.DoesNotExist: (404, NO_SUCH_IMAGE),  # deleted while the request ran
+    Http404: (404, NOT_HERE),
+    Image.DoesNotExist: (404, NOT_HERE),  # deleted while the request ran
     MultiPartParserError: (400, "The form of the request cannot be read."),
     UnreadablePostError: (400, "The request ended before all of it was here."),
     SuspiciousOperation: (400, "The request has too many files or fields."),
@@ -119,7 +123,10 @@ _limited = limited(RequestLimit(users=_most_bytes, visitors=_most_bytes, refuse=
 
 def _own_sentence(request: HttpRequest, error: Exception) -> HttpResponse:
     known = next(kind for kind in type(error).__mro__ if kind in STATUS_BY_ERROR)
-    return answer(STATUS_BY_ERROR[known], str(error))
+    response = answer(STATUS_BY_ERROR[known], str(error))
+    if isinstance(error, VideosBusy):
+        response["Retry-After"] = VIDEO_RETRY_SECONDS
+    return response
 
 
 def _sentence_for(request: HttpRequest, error: Exception) -> HttpResponse:

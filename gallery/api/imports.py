@@ -21,7 +21,7 @@ from gallery.models import ImportRun, ItemState, RunState, Visibility
 
 router = Router(tags=["imports"])
 
-REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 413, 503), Problem)
+REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 413, 429, 503), Problem)
 
 
 class NewImport(Schema):

@@ -25,7 +25,7 @@ router = Router(tags=["uploads"])
 
 MAX_KNOWN = 1000
 _at_most_one = at_most_bytes(most_bytes_of_any)
-REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 429), Problem)
+REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 410, 412, 413, 415, 422, 429, 503), Problem)
 
 
 class NewSession(Schema):

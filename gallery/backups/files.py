@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -66,6 +66,7 @@ class Names:
         for one in named:
             self._file.write(FileEntry(**one._asdict()).model_dump_json().encode() + b"\n")
             self.count += 1
+        self._file.flush()
 
     def __iter__(self) -> Iterator[FileEntry]:
         self._file.seek(0)
@@ -75,11 +76,23 @@ class Names:
 
 @contextmanager
 def names_now(folder: Path, choice: FileChoice) -> Iterator[Names]:
-    """Give the names that rows have now, in the order of `in_order`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        names = Names(cast("IO[bytes]", file))
-        names.fill(one for one in named_files() if _is_chosen(one, choice))
+    """Give the names that rows have now, in the order of `in_order`.
+
+    Raise BackupNotMade when the folder does not take them.
+    """
+    with ExitStack() as kept:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as begun:
+                file = begun.enter_context(tempfile.TemporaryFile(dir=folder))
+                names = Names(cast("IO[bytes]", file))
+                names.fill(one for one in named_files() if is_chosen(one, choice))
+                kept.push(begun.pop_all())
+        except OSError as error:
+            raise BackupNotMade(
+                f"The names of the files cannot be written into {folder}: "
+                f"{error.strerror or error}."
+            ) from error
         yield names
 
 
@@ -139,7 +152,7 @@ class FileWriter:
             size = file.tell()  # its `size` would ask for the name, which may be gone since
             file.seek(0)
             name = f"{FILES}/{entry.name}"
-            sha256 = self.writer.add_stream(name, _pieces(file, size), size)
+            sha256 = self.writer.add_stream(name, _pieces(file, entry, size), size)
         return _as_read(entry, size, sha256)
 
     def _listed(self, names: Names) -> Iterator[FileEntry]:
@@ -165,35 +178,42 @@ class FileWriter:
 
 def _lost(entry: FileEntry, error: OSError) -> FileEntry:
     """Return the entry of a file that is lost. Raise for an error that says nothing of the file."""
-    # A bucket that does not answer has no number.
+    # A bucket that does not answer has the number of a broken disk.
     if isinstance(error, BucketUnavailable):
         raise error
     if error.errno not in _LOST and not isinstance(error, FileNotFoundError):
-        raise BackupNotMade(
-            f"The file {entry.name} cannot be read: {error.strerror or error}. Whether it is lost "
-            "nobody can tell: mend that, and make the backup again."
-        ) from error
+        raise _unreadable(entry, error) from error
     return _with(entry, "missing")
 
 
-def _pieces(file: File[bytes], size: int) -> Iterator[bytes]:
+def _unreadable(entry: FileEntry, error: OSError) -> BackupNotMade:
+    return BackupNotMade(
+        f"The file {entry.name} cannot be read: {error.strerror or error}. Whether it is lost "
+        "nobody can tell: mend that, and make the backup again."
+    )
+
+
+def _pieces(file: File[bytes], entry: FileEntry, size: int) -> Iterator[bytes]:
     """Yield the bytes of a file; what its disk does not give back are zeros, and tell by the hash.
 
-    Its size stands before it in the archive already.
+    Its size stands before it in the archive already. Raise BackupNotMade for any other error.
     """
     given = 0
     try:
         for piece in iter(partial(file.read, PIECE_BYTES), b""):
             given += len(piece)
             yield piece
-    except OSError:
+    except OSError as error:
+        if error.errno != errno.EIO or isinstance(error, BucketUnavailable):
+            raise _unreadable(entry, error) from error
         while given < size:
             piece = bytes(min(PIECE_BYTES, size - given))
             given += len(piece)
             yield piece
 
 
-def _is_chosen(named: NamedFile, choice: FileChoice) -> bool:
+def is_chosen(named: NamedFile, choice: FileChoice) -> bool:
+    """Whether a file is on the lists of such a backup."""
     # What can be made anew is known by no hash.
     return choice != FileChoice.ORIGINALS or named.field.endswith(".file")
 

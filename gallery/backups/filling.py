@@ -32,11 +32,10 @@ class Filled:
 
     stored: int = 0
     held: int = 0  # they were there from an earlier try
-    # Of these rows the backup has no file.
-    gone: list[tuple[str, int]] = field(default_factory=list)  # field and id: deleted since
-    missing: int = 0
+    missing: int = 0  # when the backup was made, as the damaged were
     damaged: int = 0
-    wrong: set[str] = field(default_factory=set)  # names of the missing and damaged
+    # Names that were missing or damaged then, and those of rows that are not to come back.
+    wrong: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def recall(backup: OpenBackup) -> Filled:
     filled = Filled()
     for listed in backup.files():
         for entry in listed.entries:
-            _note(entry, filled)
+            _note(entry, filled, backup)
             filled.held += entry.is_kept
     return filled
 
@@ -134,7 +133,7 @@ class Filling:
         for listed in self.backup.files():
             pairs = []
             for entry in listed.entries:
-                _note(entry, filled)
+                _note(entry, filled, self.backup)
                 if entry.name in listed.members:
                     pairs.append((entry, listed.members[entry.name]))
             for is_new in in_parallel(self._store, pairs, threads=self.threads):
@@ -162,7 +161,7 @@ class Filling:
         rows = (row for _, row in side_by_side(self._entries(), stored_files(self.storage)))
         named = ((entry, stored) for entry, stored in rows if entry is not None)
         for entry, sentence in in_parallel(self._compare, named, threads=self.threads):
-            _note(entry, filled)
+            _note(entry, filled, self.backup)
             filled.held += entry.is_kept
             self.progress.advance()
             if sentence and (wrong := wrong + 1) <= _TOLD_AT_MOST:
@@ -180,10 +179,10 @@ class Filling:
     def _compare(self, pair: tuple[FileEntry, StoredFile | None]) -> tuple[FileEntry, str]:
         """Return half a sentence for an original that is not as its row knows it.
 
-        What no row knows the hash of can be made anew.
+        What no row knows the hash of can be made anew; what is not to come back need not be there.
         """
         entry, stored = pair
-        if entry.wrong or entry.sha256 is None:
+        if entry.wrong or entry.sha256 is None or self.backup.manifest.gone.has(entry):
             return entry, ""
         there = stored or looked_up(self.storage, entry.name)
         if there is None:
@@ -195,10 +194,8 @@ class Filling:
         return entry, ""
 
 
-def _note(entry: FileEntry, filled: Filled) -> None:
-    if entry.wrong == "gone":
-        filled.gone.append((entry.field, entry.id))
+def _note(entry: FileEntry, filled: Filled, backup: OpenBackup) -> None:
     filled.missing += entry.wrong == "missing"
     filled.damaged += entry.wrong == "damaged"
-    if entry.wrong in ("missing", "damaged"):
+    if entry.wrong in ("missing", "damaged") or backup.manifest.gone.has(entry):
         filled.wrong.add(entry.name)

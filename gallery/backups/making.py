@@ -6,9 +6,10 @@ import fcntl
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from django.conf import settings
 from django.core.files.storage import Storage
@@ -18,8 +19,9 @@ from django.utils import timezone
 from embeddings import feed
 from embeddings.errors import EmbeddingsError
 from embeddings.models import Space
-from gallery.backups import files, manifest, questions, tables
+from gallery.backups import deletions, files, manifest, questions, tables
 from gallery.backups.archive import BLOCK, Sink, Writer
+from gallery.backups.deletions import Held
 from gallery.backups.errors import BackupNotMade
 from gallery.backups.files import FileWriter, Names
 from gallery.backups.manifest import (
@@ -62,6 +64,8 @@ class Backup:
                     names = kept.enter_context(files.names_now(self.work_dir, self.files))
                     snapshot = self._database(writer)
                 found = self._files(writer, names)
+            connection.close()  # nobody has used it for hours, and it may be cut
+            gone = deletions.since(snapshot.held)
         except (DatabaseError, EmbeddingsError) as error:
             raise BackupNotMade(f"The database cannot be read: {error}") from error
         made = Manifest(
@@ -74,6 +78,7 @@ class Backup:
             precision=settings.ENCODER_PRECISION,
             files=self.files,
             file_counts=found.counts,
+            gone=gone,
             spaces=snapshot.spaces,
             tables=snapshot.tables,
             sequences=snapshot.sequences,
@@ -97,7 +102,8 @@ class Backup:
             self.progress.tell(sentence)
         # Behind the rows: numbers are given outside of any transaction, and only grow.
         sequences = tables.sequences(names)
-        return _Snapshot(migrations, _postgres(), kept, sequences, _spaces(), proof)
+        held = deletions.held()
+        return _Snapshot(migrations, _postgres(), kept, sequences, _spaces(), proof, held)
 
     def _files(self, writer: Writer, names: Names) -> FileWriter:
         written = FileWriter(writer, self.storage, self.files, self.threads, self.progress)
@@ -119,6 +125,7 @@ class _Snapshot:
     sequences: list[Sequence]
     spaces: list[SpaceRecord]
     proof: Proof
+    held: Held
 
 
 @contextmanager
@@ -131,20 +138,48 @@ def new_file(path: Path, *, replaces: bool) -> Iterator[Sink]:
     if path.exists() and not (replaces and path.is_file()):
         raise BackupNotMade(f"{path} is there already: choose another name, or give --replace.")
     unfinished = path.with_name(path.name + _SUFFIX)
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(unfinished, flags, 0o600)
-        with os.fdopen(descriptor, "wb", buffering=2**20) as out, ExitStack() as undone:
-            _claim(descriptor, unfinished, path)
-            undone.callback(unfinished.unlink)
-            yield out
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with _told_of(path):
+        out = os.fdopen(os.open(unfinished, flags, 0o600), "wb", buffering=2**20)
+    with ExitStack() as undone:
+        undone.callback(_let_go, out)
+        with _told_of(path):
+            _claim(out.fileno(), unfinished, path)
+        undone.callback(unfinished.unlink, missing_ok=True)
+        yield _NewFile(out, path)
+        with _told_of(path):
             out.flush()
-            os.fsync(descriptor)
+            os.fsync(out.fileno())
             unfinished.rename(path)
             undone.pop_all()
-        _sync_folder(path.parent)
+            out.close()
+            _sync_folder(path.parent)
+
+
+class _NewFile:
+    """Takes what is written, and tells a failure with its name: others fail in that block, too."""
+
+    def __init__(self, out: IO[bytes], path: Path) -> None:
+        self._out = out
+        self._path = path
+
+    def write(self, data: bytes, /) -> None:
+        with _told_of(self._path):
+            self._out.write(data)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BackupNotMade(f"{path} cannot be written: {_told(error)}.") from error
+
+
+def _let_go(out: IO[bytes]) -> None:
+    """Close a file that failed. What it has not written yet is of no use."""
+    with suppress(OSError):
+        out.close()
 
 
 def refuse_worse(made: Manifest, path: Path) -> None:

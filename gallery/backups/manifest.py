@@ -139,9 +139,22 @@ class FileCounts(Record):
     named: Count
     kept: Count  # in the archive, or on its lists; the damaged ones too
     bytes: Count
-    gone: Count  # deleted with their rows while the backup was made
+    gone: Count  # deleted with their rows before they were read
     missing: Count
     damaged: Count
+
+
+class Gone(Record):
+    """What was deleted while the files were read, by primary key: it is not to come back."""
+
+    images: frozenset[Count] = frozenset()
+    videos: frozenset[Count] = frozenset()
+
+    def has(self, entry: FileEntry) -> bool:
+        """Whether a file is of one of these rows."""
+        model = entry.field.partition(".")[0]
+        gone = {"image": self.images, "video": self.videos}.get(model, frozenset())
+        return entry.id in gone
 
 
 class Manifest(Record):
@@ -156,6 +169,7 @@ class Manifest(Record):
     precision: str  # in which the encoder worked
     files: FileChoice
     file_counts: FileCounts
+    gone: Gone = Gone()
     spaces: list[SpaceRecord]
     tables: list[Table]
     sequences: list[Sequence]
@@ -165,6 +179,11 @@ class Manifest(Record):
     @property
     def active_space(self) -> SpaceRecord | None:
         return next((one for one in self.spaces if one.state == "active"), None)
+
+    @property
+    def images(self) -> int:
+        """How many images are in the gallery that it makes."""
+        return self.rows_of("gallery_image") - len(self.gone.images)
 
     def rows_of(self, table: str) -> int:
         return next((one.rows for one in self.tables if one.name == table), 0)
@@ -194,7 +213,7 @@ class FileEntry(Record):
     id: Count
     bytes: Count | None = None
     sha256: Sha256 | None = None  # None: on a list, of what can be made anew
-    # gone: deleted while the backup was made. damaged: kept as it is.
+    # gone: deleted before it was read. damaged: kept as it is.
     wrong: Literal["", "gone", "missing", "damaged"] = ""
 
     @property

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -24,8 +25,8 @@ from embeddings import feed, live, snapshots
 from embeddings.encoders import sources
 from embeddings.errors import EmbeddingsError, EncoderUnavailable
 from embeddings.models import Space
-from gallery import removal, spaces, subjects, verification
-from gallery.backups import filling, questions, tables
+from gallery import spaces, verification
+from gallery.backups import filling, naming, questions, settling, tables
 from gallery.backups.archive import Member
 from gallery.backups.errors import RestoreRefused, RestoreStopped
 from gallery.backups.filling import Filled, Filling
@@ -34,9 +35,9 @@ from gallery.backups.progress import Progress, step
 from gallery.backups.questions import Compared
 from gallery.backups.reading import OpenBackup
 from gallery.errors import StorageUnavailable
-from gallery.models import Image, ImportRun, RunState, Video
 from gallery.storage.checking import Check, Wrong
 from gallery.storage.listings import count_named_files
+from gallery.storage.outside import PlacesUnread, Vetting
 
 _LOCK = 0x53_65_6D_72  # any number, the same in every process that restores
 _PATIENCE_SECONDS = 5.0  # until Postgres has noticed that an earlier restore was killed
@@ -89,14 +90,13 @@ class Restore:
             filled = self._fill()
             self._load(known, self.backup.parts())
         _bring_up_to_date()
+        settling.let_go()
         thumbnails = self._make_thumbnails(known)
         self._build_indexes()
         compared = self._prove(known)
-        # Last: without the images that are let go, the answers are others.
-        self._tidy(filled)
-        filling.end(self.storage)
-        _forget_the_name()
-        return Restored(known, filled, compared, self._disagreements(filled), thumbnails)
+        disagreements = self._disagreements(filled)
+        self._end(known)
+        return Restored(known, filled, compared, disagreements, thumbnails)
 
     def _fill(self) -> Filled:
         with step(self.progress, "database's hashes", unit="part"):
@@ -151,6 +151,7 @@ class Restore:
                     self.progress.advance()
             for sequence in known.sequences:
                 tables.set_sequence(sequence)
+            naming.check(self.backup)
             feed.install_all()
             _name_the_backup(known)
         with connection.cursor() as cursor:
@@ -159,34 +160,20 @@ class Restore:
         spaces.forget()
         live.forget_all()
 
-    def _tidy(self, filled: Filled) -> None:
-        """Let go what was under way when the backup was made."""
-        images = {id_ for field_, id_ in filled.gone if field_.startswith("image.")}
-        # Its frames too: their files may have been read before it was deleted.
-        videos = {id_ for field_, id_ in filled.gone if field_.startswith("video.")}
-        if images or videos:
-            n = removal.delete_videos(Video.objects.filter(pk__in=videos))
-            n += removal.delete_images(Image.objects.filter(pk__in=images))
-            self.progress.tell(f"{n:,} images were deleted while the backup was made: removed.")
-        running = ImportRun.objects.filter(state=RunState.RUNNING)
-        running.update(state=RunState.PAUSED, lease_token=None, lease_until=None)
-        for kind in subjects.ALL:
-            held = kind.queue.jobs._default_manager.filter(lease_token__isnull=False)
-            held.update(lease_token=None, lease_until=None)
-
     def _make_thumbnails(self, known: Manifest) -> int:
         if known.files == FileChoice.ALL:
             return 0
         made = 0
         # A list's storage may be in use: what came since the backup has no row in it, and stays.
-        check = Check(storage=self.storage, repairs=True, keeps_orphans=True)
+        check = Check(storage=self.storage, repairs=True, keeps_orphans=True, vet_place=self._vet)
         with step(self.progress, "thumbnails", unit="file", total=count_named_files()):
             try:
-                for findings in check.run():
+                # A thumbnail whose original cannot be had is told by the last look at everything.
+                for findings in check.own():
                     made += sum(finding.is_repaired for finding in findings)
                     self.progress.advance()
             except StorageUnavailable as error:
-                raise RestoreStopped(f"{error} The same command goes on from here.") from error
+                raise _stopped(error) from error
         return made
 
     def _build_indexes(self) -> None:
@@ -214,22 +201,47 @@ class Restore:
             compared.differences.append(f"The index finds {share:.1%} of the exact answers.")
         return compared._replace(index_share=share)
 
+    @property
+    def _vet(self) -> Vetting:
+        return partial(settling.vet, storage=self.storage)
+
     def _disagreements(self, filled: Filled) -> list[str]:
-        """Return what verify finds, but for what was so before."""
+        """Return what verify finds, but for what was so before, and where nobody could look."""
         is_list = self.backup.manifest.files == FileChoice.LIST
         found: list[str] = []
         younger = 0
-        for one in verification.disagreements():
-            if is_list and one.wrong == Wrong.ORPHANED:
-                younger += 1
-            elif one.file not in filled.wrong:
-                found.append(str(one))
+        try:
+            for one in verification.disagreements(vet_place=self._vet):
+                if is_list and one.wrong == Wrong.ORPHANED:
+                    younger += 1
+                elif one.file not in filled.wrong:
+                    found.append(str(one))
+        except PlacesUnread as error:  # at its very end: all else was looked at
+            found += error.sentences
+        except StorageUnavailable as error:
+            raise _stopped(error) from error
         if younger:
             self.progress.tell(
                 f"{younger:,} files of the storage have no row: they came after the backup was "
                 "made. They are kept; manage.py check_storage --repair would delete them."
             )
         return found
+
+    def _end(self, known: Manifest) -> None:
+        """Take the marks of a restore under way from it, and the images that are not to come back.
+
+        Without these the questions have other answers, so nothing may go on from behind that.
+        """
+        filling.end(self.storage)
+        with transaction.atomic():
+            n = settling.remove(known.gone)
+            _forget_the_name()
+        if n:
+            self.progress.tell(f"{n:,} images were deleted while the backup was made: removed.")
+
+
+def _stopped(error: StorageUnavailable) -> RestoreStopped:
+    return RestoreStopped(f"{error} The same command goes on from here.")
 
 
 def refuse_unless_empty(*, locks: bool = False) -> None:

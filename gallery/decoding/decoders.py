@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from io import BufferedRandom, BufferedReader, FileIO
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from django.conf import settings
 from PIL import Image as PillowImage
@@ -26,14 +26,12 @@ from PIL.Image import Image as Pixels
 
 from gallery import inspection, thumbnails
 from gallery.colours import Colour
-from gallery.decoding.messages import Message
-from gallery.decoding.processes import Bounds, Pool
+from gallery.decoding.processes import Answer, Bounds, Pool
 from gallery.errors import ImageRefused
 from gallery.exif import Exif
-from gallery.patience import decoder_seconds
+from gallery.patience import decoder_seconds, somebody_waits
 
 _MOST_PROCESSES = 8  # by default: each may take some hundred megabytes for a large image
-_PATIENCE_SECONDS = 20.0  # of a visitor, for a process that is free
 _BASE_BYTES = 2**30  # of address space, with all libraries; little of it is memory
 _MOST_IN_MEMORY = 64 * 2**20  # of a file that lies nowhere; a larger one lies on disk meanwhile
 _BYTES_A_PIXEL = 24  # the most that a decoder was seen to take, and half as much again
@@ -54,9 +52,17 @@ class Studied:
     thumbnails: dict[int, bytes]
 
 
+class Done(NamedTuple):
+    """What a process has made of a file."""
+
+    said: dict[str, Any]
+    body: bytes | bytearray
+    seconds: float  # that it took, without the wait for a process that is free
+
+
 def study(file: IO[bytes]) -> Studied:
     """Decode a new file once; return all that its record needs."""
-    said, body = _ask("study", file, edge=thumbnails.LARGE)
+    said, body, _ = _ask("study", file, edge=thumbnails.LARGE)
     exif = said["exif"]
     if exif["taken_at"]:
         exif["taken_at"] = datetime.fromisoformat(exif["taken_at"])
@@ -69,12 +75,13 @@ def study(file: IO[bytes]) -> Studied:
 
 def open_new(file: IO[bytes], *, edge: int) -> Pixels:
     """Return the RGB pixels of a new file, near `edge`. Somebody waits for them."""
-    return _pixels(*_ask("open_new", file, edge=edge, wait_seconds=_PATIENCE_SECONDS))
+    with somebody_waits():
+        return _pixels(_ask("open_new", file, edge=edge))
 
 
 def open_stored(file: IO[bytes], *, edge: int) -> Pixels:
     """Return the RGB pixels of a file that was taken in before, near `edge`."""
-    return _pixels(*_ask("open_stored", file, edge=edge))
+    return _pixels(_ask("open_stored", file, edge=edge))
 
 
 def processes() -> int:
@@ -91,42 +98,35 @@ def close() -> None:
         pool.close()
 
 
-def _ask(
-    work: str, file: IO[bytes], *, edge: int, wait_seconds: float | None = None
-) -> tuple[dict[str, Any], bytes | bytearray]:
+def _ask(work: str, file: IO[bytes], *, edge: int) -> Done:
     inspection.check_size(file)
     with descriptor_of(file) as descriptor:
-        return ask({"work": work, "edge": edge}, descriptor, wait_seconds=wait_seconds)
+        return ask({"work": work, "edge": edge}, descriptor)
 
 
-def ask(
-    request: dict[str, Any],
-    descriptor: int,
-    *,
-    wait_seconds: float | None = None,
-    what: str = "image",
-) -> tuple[dict[str, Any], bytes | bytearray]:
-    """Have one of the works done with an open file; return what is said, and the bytes with it."""
+def ask(request: dict[str, Any], descriptor: int, *, what: str = "image") -> Done:
+    """Have one of the works done with an open file."""
     bounds = Bounds(
         seconds=settings.DECODE_SECONDS,
         memory_bytes=_BASE_BYTES + _BYTES_A_PIXEL * settings.MAX_IMAGE_PIXELS,
-        wait_seconds=decoder_seconds() if wait_seconds is None else wait_seconds,
+        wait_seconds=decoder_seconds(),
         what=what,
     )
     return _done(_current.pool().ask({**request, "limits": _limits()}, descriptor, bounds))
 
 
-def _done(answer: Message) -> tuple[dict[str, Any], bytes | bytearray]:
-    if "refused" in answer.said:
-        raise ImageRefused(answer.said["refused"])
-    if "failed" in answer.said:
-        raise OSError(*answer.said["failed"])
-    return answer.said["done"], answer.body
+def _done(answer: Answer) -> Done:
+    said = answer.message.said
+    if "refused" in said:
+        raise ImageRefused(said["refused"])
+    if "failed" in said:
+        raise OSError(*said["failed"])
+    return Done(said["done"], answer.message.body, answer.seconds)
 
 
-def _pixels(said: dict[str, Any], body: bytes | bytearray) -> Pixels:
-    width, height = said["size"]
-    return PillowImage.frombytes("RGB", (width, height), body)
+def _pixels(done: Done) -> Pixels:
+    width, height = done.said["size"]
+    return PillowImage.frombytes("RGB", (width, height), done.body)
 
 
 def _limits() -> dict[str, Any]:

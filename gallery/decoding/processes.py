@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gallery import confinement
 from gallery.decoding import messages
@@ -48,6 +49,11 @@ class Bounds:
     what: str = "image"  # that the file is, for sentences
 
 
+class Answer(NamedTuple):
+    message: Message
+    seconds: float  # that it took, without the wait for a process that is free
+
+
 class _Ended(Exception):
     """A process is gone in the middle of a file: its exit status, or the signal as minus."""
 
@@ -71,7 +77,7 @@ class Pool:
         # Locked by who decodes a large image.
         self._room = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the pool
 
-    def ask(self, request: dict[str, Any], file: int, bounds: Bounds) -> Message:
+    def ask(self, request: dict[str, Any], file: int, bounds: Bounds) -> Answer:
         """Have a process work on an open file; return its answer. Waits for a free process.
 
         Raise DecoderDied when it ends in the middle of it, twice: another process tries once more,
@@ -80,9 +86,10 @@ class Pool:
         """
         said = {"seconds": bounds.seconds, "memory_bytes": bounds.memory_bytes, **request}
         with self._slot(bounds.wait_seconds):
+            began = time.monotonic()
             for is_last in (False, True):
                 try:
-                    return self._ask(said, file, bounds)
+                    return Answer(self._ask(said, file, bounds), time.monotonic() - began)
                 except _Ended as ended:
                     if is_last or ended.is_late:
                         raise DecoderDied(_sentence(ended, bounds)) from ended

@@ -7,6 +7,7 @@ decide about the same group at once wait for each other, and the second gets Dup
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Greatest, Least
 
 from gallery import originals, removal
 from gallery.duplicates import grouping, merging, verdicts
-from gallery.errors import DuplicatesChanged
+from gallery.errors import DuplicatesChanged, StorageUnavailable
 from gallery.models import (
     DuplicateGroup,
     DuplicatePair,
@@ -32,6 +33,8 @@ from gallery.models import (
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+log = logging.getLogger(__name__)
 
 CHANGED = (
     "This group has changed: somebody has decided about it, or its images are no longer the same. "
@@ -52,6 +55,10 @@ WOULD_PUBLISH = (
 FILE_MISSING = (
     "The file of the main image is not in the storage. Choose another one to keep. "
     "Nothing was done."
+)
+FILE_UNKNOWN = (
+    "The storage does not say now whether the file of the main image is there. Nothing was done; "
+    "try again later."
 )
 NONE_CHOSEN = "Choose at least one image beside the one to keep. Nothing was done."
 
@@ -119,12 +126,12 @@ def replace(choice: Choice, viewer: User) -> int:
 
     What is said twice is said by the main image: see `merging`. The files are gone for good. Their
     bytes are remembered: sent again, they give back the main image. Raise DuplicatesChanged where
-    the main image is not whole itself, or where private text would become public.
+    the main image is not whole itself, or where private text would become public, and
+    StorageUnavailable where nobody can tell now whether it is whole.
     """
+    _check_file(choice, viewer)
     with _decided(choice, viewer) as chosen:
         _check_ready(chosen.main)
-        if not originals.is_there(chosen.main):
-            raise DuplicatesChanged(FILE_MISSING)
         if any(_is_shown_less(image, [chosen.main]) for image in chosen.others):
             raise DuplicatesChanged(WOULD_PUBLISH)
         merging.merge(chosen.main, chosen.others)
@@ -152,6 +159,16 @@ def unlink(image: Image, *, by: int | None) -> None:
 @contextmanager
 def _decided(choice: Choice, viewer: User) -> Iterator[_Chosen]:
     """Hold the group as it was seen; at the end, make groups anew of what is left of it."""
+    owner_id = _owner_of(choice, viewer)
+    with transaction.atomic():
+        grouping.lock(owner_id)
+        chosen = _chosen(choice, owner_id)
+        yield chosen
+        grouping.regroup(owner_id, [i.pk for i in (chosen.main, *chosen.others, *chosen.rest)])
+
+
+def _owner_of(choice: Choice, viewer: User) -> int:
+    """Return whose group it is, if the viewer may decide about it."""
     if not choice.others:
         raise DuplicatesChanged(NONE_CHOSEN)
     groups = DuplicateGroup.objects.filter(pk=choice.group_id)
@@ -160,18 +177,32 @@ def _decided(choice: Choice, viewer: User) -> Iterator[_Chosen]:
     owner_id = groups.values_list("owner_id", flat=True).first()
     if owner_id is None:
         raise DuplicatesChanged(CHANGED)
-    with transaction.atomic():
-        grouping.lock(owner_id)
-        chosen = _chosen(choice, owner_id)
-        yield chosen
-        grouping.regroup(owner_id, [i.pk for i in (chosen.main, *chosen.others, *chosen.rest)])
+    return owner_id
+
+
+def _members(choice: Choice, owner_id: int) -> QuerySet[Image]:
+    return Image.objects.filter(duplicate_member__group=choice.group_id, owner=owner_id)
+
+
+def _check_file(choice: Choice, viewer: User) -> None:
+    """See whether the main image has its file. Before anything is locked: a storage may be slow."""
+    members = originals.with_places(_members(choice, _owner_of(choice, viewer)))
+    main = members.filter(uuid=choice.main).only(*originals.FIELDS).first()
+    if main is None:
+        raise DuplicatesChanged(CHANGED)
+    try:
+        is_there = originals.is_there(main)
+    except OSError as error:
+        log.warning("The original of image %d cannot be looked at now: %s", main.pk, error)
+        raise StorageUnavailable(FILE_UNKNOWN) from error
+    if not is_there:
+        raise DuplicatesChanged(FILE_MISSING)
 
 
 def _chosen(choice: Choice, owner_id: int) -> _Chosen:
-    members = Image.objects.filter(duplicate_member__group=choice.group_id, owner=owner_id)
+    members = _members(choice, owner_id).order_by("pk")
     images = {
-        image.uuid: image
-        for image in members.order_by("pk").select_for_update(of=("self",)).defer("full_text")
+        image.uuid: image for image in members.select_for_update(of=("self",)).defer("full_text")
     }
     group = DuplicateGroup.objects.filter(pk=choice.group_id).first()
     is_as_seen = set(images) == choice.seen and choice.others | {choice.main} <= choice.seen

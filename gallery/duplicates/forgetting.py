@@ -100,7 +100,11 @@ def forget(viewer: User, pk: int) -> bool:
         linked = images.filter(main).values_list("pk", flat=True)
         Image.objects.filter(pk__in=list(linked)).update(version_of=None)
     verdict.delete()
+    # Who compares one of them just now may have read the verdict: it is taken out of their hands.
     DuplicateCheck.objects.bulk_create(
-        [DuplicateCheck(image=image) for image in images.only("pk")], ignore_conflicts=True
+        [DuplicateCheck(image=image) for image in images.only("pk")],
+        update_conflicts=True,
+        unique_fields=["image"],
+        update_fields=["attempts", "lease_until"],
     )
     return True

@@ -60,11 +60,6 @@ def pairs_within(hashes: Hashes, bits: int) -> Pairs:
     return Pairs(np.minimum(first, second), np.maximum(first, second))
 
 
-def near_one(hashes: Hashes, one: np.uint64, bits: int) -> Places:
-    """Return where the hashes stand that differ from one in at most `bits` bits."""
-    return np.flatnonzero(np.bitwise_count(hashes ^ one) <= bits)
-
-
 def _distinct_within(values: Hashes, bits: int) -> Pairs:
     """Return the pairs of different hashes."""
     packed = [np.empty(0, np.int64)]

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import OperationalError, connection
 from django.db.models import F, Func, IntegerField, Value
 
 from gallery import thumbnails
 from gallery.digests import Digests
 from gallery.duplicates import finding, verdicts
-from gallery.errors import ImageRefused
+from gallery.errors import ImageRefused, StorageUnavailable
 from gallery.models import DuplicateKind, Image, ImageQuerySet, OnDuplicates
+from gallery.patience import took_too_long
 
 if TYPE_CHECKING:
     from gallery.ingest import Added
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 # A quarter of what is a candidate for review: here no vector says whether it is one.
 NEAR_BITS = 6
 MOST = 5
+
+# Not the lock of `grouping`: who holds that waits for rows that a new image may hold.
+_LOCK = 0x6C696B65  # "like": class of the advisory locks, one an owner
+BUSY = "Other files of yours are being compared with what you have. Send this one again soon."
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,11 @@ def check(added: Added, wanted: OnDuplicates) -> None:
     """As the `note` of `ingest.add_image`: refuse a new image that shows what another shows.
 
     Large images are decoded wholly to prove that their pixels are the same. Raise LikeAnother,
-    which undoes the storing.
+    which undoes the storing, and StorageUnavailable where too many are checked at once.
     """
     if wanted == OnDuplicates.NOTE or not added.is_new:
         return
+    _wait_for_turn(added.image.owner_id)
     alike = like_image(added.image)
     proofs = finding.Proofs()
     for found in alike:
@@ -73,6 +80,23 @@ def check(added: Added, wanted: OnDuplicates) -> None:
             raise LikeAnother(_is_same_as(found.image))
     if alike and wanted == OnDuplicates.REFUSE_NEAR:
         raise LikeAnother(_looks_like(alike[0].image))
+
+
+def _wait_for_turn(owner_id: int) -> None:
+    """Let the owner's images be checked one after the other: each is committed before the next.
+
+    Else two of the same pixels that come in together do not see each other.
+    """
+    try:
+        with connection.cursor() as cursor:
+            # The key has 32 bits; two owners that share one wait for each other, no more.
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s, %s::bigint::bit(32)::int)", [_LOCK, owner_id]
+            )
+    except OperationalError as error:
+        if took_too_long(error):
+            raise StorageUnavailable(BUSY) from error
+        raise
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from gallery.duplicates import finding
@@ -35,37 +35,56 @@ WHERE image.id = gallery_duplicatecheck.image_id AND gallery_duplicatecheck.id I
     WHERE waiting.lease_until IS NULL OR waiting.lease_until < now()
         OR waiting.lease_until > now() + make_interval(secs => 2 * %(lease)s)
     ORDER BY waiting.id LIMIT %(n)s FOR UPDATE OF waiting SKIP LOCKED)
-RETURNING image.owner_id, image.id, attempts
+RETURNING image.owner_id, image.id, attempts, lease_until
 """
+
+
+@dataclass
+class _Claim:
+    """Images of one owner that this process compares now."""
+
+    owner_id: int
+    image_ids: list[int]
+    may_decode: bool
+    lease_until: datetime
+
+    def held(self) -> QuerySet[DuplicateCheck]:
+        """Return what is still ours. Of the others a verdict was forgotten, or we took too long."""
+        return DuplicateCheck.objects.filter(image__in=self.image_ids, lease_until=self.lease_until)
+
+    def extend(self) -> None:
+        """Let nobody else take the images for as long again."""
+        until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
+        self.held().update(lease_until=until)
+        self.lease_until = until
 
 
 def compare_waiting(*, goes_on: Callable[[], bool] = lambda: True) -> int:
     """Compare the images that wait and group them; return how many were compared."""
     compared = 0
-    while goes_on() and (claimed := _claim()):
-        for (owner_id, may_decode), image_ids in claimed.items():
-            checks = DuplicateCheck.objects.filter(image__in=image_ids)
-            if not goes_on():
-                checks.update(lease_until=None, attempts=F("attempts") - 1)
-                continue
-            proofs = finding.Proofs(partial(_may_decode, image_ids, goes_on, is_wanted=may_decode))
-            finding.compare(owner_id, image_ids, proofs=proofs)
-            if proofs.is_cut_short and may_decode:
-                # The try stays counted: a crowd that cannot be decoded in the time comes to an end.
-                checks.update(lease_until=None)
+    while goes_on() and (claims := _claim()):
+        for claim in claims:
+            if goes_on():
+                compared += _compare(claim, goes_on)
             else:
-                checks.delete()
-                compared += len(image_ids)
+                claim.held().update(lease_until=None, attempts=F("attempts") - 1)
     return compared
 
 
-def _may_decode(image_ids: list[int], goes_on: Callable[[], bool], *, is_wanted: bool) -> bool:
-    """Whether one more file may be decoded; if so, nobody else takes the images meanwhile."""
-    if not is_wanted or not goes_on():
-        return False
-    until = timezone.now() + timedelta(seconds=LEASE_SECONDS)
-    DuplicateCheck.objects.filter(image__in=image_ids).update(lease_until=until)
-    return True
+def _compare(claim: _Claim, goes_on: Callable[[], bool]) -> int:
+    def may_decode() -> bool:
+        if not claim.may_decode or not goes_on():
+            return False
+        claim.extend()
+        return True
+
+    proofs = finding.Proofs(may_decode)
+    finding.compare(claim.owner_id, claim.image_ids, proofs=proofs)
+    if proofs.is_cut_short and claim.may_decode:
+        # The try stays counted: a crowd that cannot be decoded in the time comes to an end.
+        claim.held().update(lease_until=None)
+        return 0
+    return claim.held().delete()[0]
 
 
 def is_due() -> bool:
@@ -74,19 +93,21 @@ def is_due() -> bool:
     return waiting.filter(lease_until=None).exists()
 
 
-def _claim() -> dict[tuple[int, bool], list[int]]:
-    """Return images by their owner, and whether they may be decoded."""
+def _claim() -> list[_Claim]:
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM, {"lease": LEASE_SECONDS, "n": AT_ONCE})
         rows = cursor.fetchall()
-    claimed: dict[tuple[int, bool], list[int]] = defaultdict(list)
+    claimed: dict[tuple[int, bool, datetime], list[int]] = defaultdict(list)
     given_up = []
-    for owner_id, image_id, attempts in rows:
+    for owner_id, image_id, attempts, until in rows:
         if attempts > MAX_ATTEMPTS:
             given_up.append(image_id)
         else:
-            claimed[owner_id, attempts <= ATTEMPTS_WITH_DECODING].append(image_id)
+            claimed[owner_id, attempts <= ATTEMPTS_WITH_DECODING, until].append(image_id)
     if given_up:
         log.warning("%d images could not be compared; find_duplicates tries again.", len(given_up))
         DuplicateCheck.objects.filter(image__in=given_up).delete()
-    return claimed
+    return [
+        _Claim(owner_id, image_ids, may_decode, until)
+        for (owner_id, may_decode, until), image_ids in claimed.items()
+    ]

@@ -14,6 +14,7 @@ from typing import IO, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from gallery import errnos
 from gallery.descriptions import Description
 from gallery.storage.originals import Original
 
@@ -52,6 +53,14 @@ class SourceAway(SourceUnreadable):
 
 class ItemUnreadable(Exception):
     """One item cannot be had from its source: a sentence for the ledger. Others can."""
+
+
+def check_error(error: OSError) -> None:
+    """Raise SourceAway or SourceUnreadable where an error of the system is no one file's fault."""
+    if error.errno in errnos.AWAY:
+        raise SourceAway(f"The source does not answer: {error.strerror}.") from error
+    if error.errno in errnos.LACK:
+        raise SourceUnreadable(f"Files cannot be opened here: {error.strerror}.") from error
 
 
 class Source(BaseModel, ABC):

@@ -18,7 +18,7 @@ from gallery.descriptions import Description
 from gallery.importers import Item, ItemUnreadable, Skipped, Source, SourceUnreadable
 from gallery.ingest import MAX_CAPTION, MAX_CAPTIONS
 from gallery.tables import licences, nesting, values
-from gallery.tables.addresses import is_source_url, item_at
+from gallery.tables.addresses import AbsolutePlace, is_source_url, item_at
 from gallery.tables.folders import ImageFolder
 from gallery.tables.joins import Gathered, Seen
 from gallery.tables.lines import unstorable_within
@@ -37,10 +37,10 @@ class Coco(Source):
 
     kind: ClassVar[str] = "coco"
 
-    annotations: tuple[str, ...] = Field(
+    annotations: tuple[AbsolutePlace, ...] = Field(
         min_length=1, description="the annotation files (JSON), of one set of images or several"
     )
-    images: str = Field(
+    images: AbsolutePlace = Field(
         default="", description="folder with the images; empty: they are downloaded"
     )
     address: Literal["coco", "flickr"] = Field(

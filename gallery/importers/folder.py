@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from gallery.importers import Item, ItemUnreadable, Skipped
 from gallery.storage import places
 from gallery.storage.originals import FileTooLarge, Original
-from gallery.trees.disk import DiskTree, check
+from gallery.trees.disk import DiskTree
 from gallery.trees.names import IMAGE_SUFFIXES as SUFFIXES
 
 __all__ = ["SUFFIXES", "Folder"]
@@ -45,14 +45,13 @@ class Folder(DiskTree):
         return Original(address=self.path, key=key, version=version) if self.in_place else None
 
     def open_original(self, original: Original) -> IO[bytes]:
-        before = self._first_identity
         try:
-            return places.place_of(original).open(
-                original.key, original.version, most=settings.MAX_IMAGE_BYTES
-            )
+            with self.root_checked():
+                return places.place_of(original).open(
+                    original.key, original.version, most=settings.MAX_IMAGE_BYTES
+                )
         except FileTooLarge as error:
             most = settings.MAX_IMAGE_BYTES // 10**6
             raise ItemUnreadable(f"The file is larger than {most} MB.") from error
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-            check(self.root, before)
             raise ItemUnreadable(f"The file cannot stay in its place: {error.strerror}.") from error

@@ -17,7 +17,7 @@ from gallery.descriptions import Description
 from gallery.importers import Item, ItemUnreadable, Skipped, Source, SourceUnreadable
 from gallery.ingest import MAX_CAPTION
 from gallery.tables import BadRow, Row, licences, values
-from gallery.tables.addresses import is_source_url, item_at
+from gallery.tables.addresses import AbsolutePlace, is_source_url, item_at
 from gallery.tables.folders import ImageFolder
 from gallery.tables.joins import Gathered, Seen
 from gallery.tables.opening import Format, open_table, shown
@@ -40,11 +40,11 @@ class OpenImages(Source):
 
     kind: ClassVar[str] = "openimages"
 
-    tables: tuple[str, ...] = Field(
+    tables: tuple[AbsolutePlace, ...] = Field(
         min_length=1,
         description="the CSV files in any order: of images, of labels, of classes' names",
     )
-    images: str = Field(
+    images: AbsolutePlace = Field(
         default="", description="folder with the images; empty: they are downloaded"
     )
     address: Literal["original", "thumbnail", "copy"] = Field(
@@ -167,6 +167,7 @@ class OpenImages(Source):
         if self._folder is None:
             return
         if missing:
+            self._folder.check()
             reason = f"{missing:,} images of the tables are not in the folder."
             yield Skipped(key="images not in the folder", reason=reason)
         for key in self._folder.files():

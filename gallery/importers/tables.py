@@ -15,7 +15,7 @@ from gallery import texts
 from gallery.descriptions import Description
 from gallery.importers import Item, Skipped, Source, SourceUnreadable
 from gallery.tables import BadRow, Row, unsplash, values
-from gallery.tables.addresses import is_url, item_at
+from gallery.tables.addresses import AbsolutePlace, is_url, item_at
 from gallery.tables.columns import Columns, describe, recognise
 from gallery.tables.folders import ImageFolder
 from gallery.tables.joins import Gathered, Seen
@@ -33,8 +33,8 @@ class Table(Source):
 
     kind: ClassVar[str] = "table"
 
-    file: str = Field(description="the table, as a path or an address")
-    images: str = Field(
+    file: AbsolutePlace = Field(description="the table, as a path or an address")
+    images: AbsolutePlace = Field(
         default="", description="folder that paths are relative to; empty: the table's own"
     )
     url_column: str = Field(default="", description="column of the images' addresses")
@@ -58,7 +58,9 @@ class Table(Source):
     delimiter: Literal["", ",", ";", "|", "\t"] = Field(
         default="", description="between two cells, where it is not recognised"
     )
-    keywords: str = Field(default="", description="Unsplash's table of keywords, for tags")
+    keywords: AbsolutePlace = Field(
+        default="", description="Unsplash's table of keywords, for tags"
+    )
     width: int = Field(
         default=0, ge=0, le=100_000, description="pixels that Unsplash is asked for; 0: all"
     )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from gallery.descriptions import Description
 from gallery.importers import Item, ItemUnreadable, Skipped, Source
-from gallery.tables.addresses import item_at
+from gallery.tables.addresses import AbsolutePlace, item_at
 from gallery.tables.joins import Seen
 from gallery.tables.lines import Encoding, Lines, RowTooLong, unstorable
 from gallery.tables.opening import on_disk, open_file
@@ -20,7 +20,7 @@ class Urls(Source):
 
     kind: ClassVar[str] = "urls"
 
-    file: str = Field(description="the list, as a path or an address")
+    file: AbsolutePlace = Field(description="the list, as a path or an address")
     encoding: Encoding = Field(default="auto", description="of the list, where it is not UTF-8")
 
     @property

@@ -11,9 +11,10 @@ from typing import IO, ClassVar
 
 from pydantic import Field, PrivateAttr
 
-from gallery.importers import Item, Skipped, SourceUnreadable
+from gallery.importers import Item, Skipped, SourceAway, SourceUnreadable
 from gallery.trees.changes import changed_paths
-from gallery.trees.disk import Directory, DiskTree, check, identity
+from gallery.trees.disk import Directory, DiskTree
+from gallery.trees.roots import Root
 from gallery.trees.stillness import Pending
 
 _AWAY_SECONDS = 1.0  # how often a folder that is away is looked for
@@ -39,7 +40,7 @@ class Watch(DiskTree):
     _is_stopped: threading.Event = PrivateAttr(default_factory=threading.Event)
 
     def items(self) -> Iterator[Item | Skipped]:
-        identity(self.root)  # that it is not there at the beginning is a mistake, later an accident
+        Root(self.root)  # that it is not there at the beginning is a mistake, later an accident
         while not self._is_stopped.is_set():
             try:
                 for item in self._watched():
@@ -50,7 +51,13 @@ class Watch(DiskTree):
                 self._wait_for_folder()
 
     def open(self, key: str) -> IO[bytes]:
-        return super().open(key.rpartition(_VERSION)[0])
+        try:
+            return super().open(key.rpartition(_VERSION)[0])
+        except SourceUnreadable as error:
+            raise SourceAway(f"{error} Watching goes on when it is there again.") from error
+
+    def first_root(self) -> Root:
+        return Root(self.root)  # it may have gone, and come back as another one
 
     def stop(self) -> None:
         self._is_stopped.set()
@@ -58,19 +65,19 @@ class Watch(DiskTree):
     def _wait_for_folder(self) -> None:
         while not self._is_stopped.wait(_AWAY_SECONDS):
             try:
-                identity(self.root)
+                Root(self.root)
             except SourceUnreadable:
                 continue
             return
 
     def _watched(self) -> Iterator[Item | Skipped]:
         """Yield what is there and what comes. Raise SourceUnreadable when the folder goes away."""
-        before = identity(self.root)
+        root = Root(self.root)
         pending = Pending(self, self.still_seconds)
         look = _Looks(self.look_seconds)
         with closing(changed_paths(self.root, self._is_stopped)) as changes:
             for paths in changes:
-                check(self.root, before)
+                root.check()
                 if paths is None or look.is_due:
                     yield from self._look(pending, look.begin())
                 for path in paths or ():

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from django.db.models import F, QuerySet
 
-from gallery.imports.patience import patient
+from gallery.imports.restarts import patient
 from gallery.models import ImportItem, ImportRun, ItemState
 
 CHUNK = 32  # items that are read at once

@@ -24,13 +24,13 @@ from gallery.errors import StorageAway, StorageUnavailable
 from gallery.importers import SourceAway, SourceUnreadable, registry
 from gallery.imports import emptiness, leases, ledger, listing, sent, undoing
 from gallery.imports.ahead import Ahead
-from gallery.imports.errors import DatabaseAway
+from gallery.imports.errors import DatabaseAway, LeaseLost
 from gallery.imports.half_read import HalfRead
 from gallery.imports.leases import Lease
 from gallery.imports.ledger import Progress
 from gallery.imports.listing import Reader
 from gallery.imports.outages import Outage
-from gallery.imports.patience import patient
+from gallery.imports.restarts import patient
 from gallery.imports.storing import Outcome, Storer, fail_hopeless
 from gallery.models import ImportItem, ImportRun, ItemState, RunState
 
@@ -123,10 +123,10 @@ def _undo(lease: Lease, goes_on: Callable[[], bool], tell: Tell) -> None:
 def _bring_in(lease: Lease, goes_on: Callable[[], bool], tell: Tell, half_read: HalfRead) -> None:
     sent.check(lease.run)
     source = registry.load(lease.run.source, lease.run.options)
+    patient(partial(emptiness.check, lease.run, source))
     reader = None
     with ExitStack() as ending:
         if not lease.run.is_listed:
-            patient(partial(emptiness.check, lease.run, source))
             reader = half_read.take(lease.run) or Reader(source, most=sent.most_items(lease.run))
             ending.callback(reader.stop)
         with _threads(OPENERS) as openers, _threads(_storers()) as storers:
@@ -163,7 +163,9 @@ class _Work:
         self._opening: dict[Future[IO[bytes] | Outcome], ImportItem] = {}
         self._storing: dict[Future[Outcome], ImportItem] = {}
         self._ahead = Ahead(lease.run, share=_share())
-        self._outage, self._list_outage = Outage(), Outage()
+        is_endless = storer.source.is_endless
+        self._outage = Outage(is_endless=is_endless)
+        self._list_outage = Outage(is_endless=is_endless)
         self._outcomes: list[Outcome] = []
         self._untouched: list[ImportItem] = []
 
@@ -197,9 +199,12 @@ class _Work:
         self._untouched += [item for future, item in self._opening.items() if future.cancel()]
         self._untouched += [item for future, item in self._storing.items() if future.cancel()]
         while self._opening or self._storing:
-            # What stopped the run may stop others of its items, too: once is enough.
-            with suppress(SourceUnreadable, StorageUnavailable, DatabaseAway):
+            # What stopped the run may stop others of its items, too: once is enough. And whoever
+            # has lost the run comes to the end of what he has begun.
+            with suppress(SourceUnreadable, StorageUnavailable, DatabaseAway, LeaseLost):
                 self._collect(stores=False)
+                if self._lease.is_due:  # a video takes minutes
+                    patient(self._lease.keep, seconds=SETTLE_SECONDS)
         with suppress(DatabaseAway):
             _forget_attempts(self._untouched)
 
@@ -212,6 +217,8 @@ class _Work:
     def _keep(self) -> bool:
         """Give a sign of life; return whether the run is still to be worked on."""
         state = patient(partial(self._lease.keep, is_listed=self._is_listed()))
+        if self._lease.is_miscounted:
+            self._recount()
         self._report()
         return state == RunState.RUNNING and not patient(partial(_must_give_way, self._lease))
 
@@ -229,7 +236,6 @@ class _Work:
             items = self._reader.take(seconds=0 if is_busy else LOOK_SECONDS)
         except SourceAway as error:
             self._wait_for(error, self._list_outage)
-            self._reader.begin_anew()
             return
         # One that always fails after the same entries is away: only what is new ends that.
         if (items and self._write(items)) or self._reader.is_over:
@@ -240,7 +246,7 @@ class _Work:
         written = patient(partial(listing.write, self._lease.run, items))
         self._ahead.look_again()
         if written is None:
-            patient(self._lease.recount)
+            self._recount()
             self._ahead.begin_anew()
             return True
         self._lease.tally.update(written)
@@ -313,30 +319,37 @@ class _Work:
     def _say(self, sentence: str) -> bool:
         """Say at the run what it waits for, "" when it goes on. Return whether that is new."""
         run = self._lease.run
-        is_new = run.failure != sentence
-        if is_new:
-            run.failure = sentence
-            # One that was paused meanwhile waits for nothing.
-            ours = ImportRun.objects.filter(pk=run.pk, state=RunState.RUNNING)
-            patient(lambda: ours.update(failure=sentence))
+        is_new, run.failure = run.failure != sentence, sentence
+        if is_new or sentence:
+            # One that was paused meanwhile waits for nothing; resumed, it has forgotten what for.
+            ours = ImportRun.objects.filter(pk=run.pk, state__in=ledger.BRINGS_IN)
+            patient(lambda: ours.exclude(failure=sentence).update(failure=sentence))
         return is_new
 
     def _took(self, outcome: Outcome) -> None:
         self._answers(self._outage)
         if outcome.state is None:
-            patient(self._lease.recount)
+            self._recount()
             return
         self._lease.tally[ItemState.WAITING] -= 1
         self._lease.tally[outcome.state] += 1
         self._outcomes.append(outcome)
+
+    def _recount(self) -> None:
+        items = (*self._opening.values(), *self._storing.values())
+        in_progress = [item.pk for item in items]
+        patient(partial(self._lease.recount, in_progress=in_progress))
 
     def _finish(self) -> bool:
         """End the run, unless something waits again. Return whether the work is over."""
         state = patient(partial(self._lease.keep, is_listed=True))
         if state != RunState.RUNNING:
             return True
+        if patient(partial(_finish, self._lease)):
+            return True
+        self._recount()
         self._ahead.look_again()
-        return patient(partial(_finish, self._lease))
+        return False
 
 
 def _must_give_way(lease: Lease) -> bool:

@@ -9,6 +9,10 @@ class ImportInvalid(GalleryError):
     """What was sent to be imported is nothing that can be."""
 
 
+class TooMuchSent(ImportInvalid):
+    """One user has sent more than is kept of him."""
+
+
 class ImportRefused(GalleryError):
     """What is asked of an import cannot be done in the state that it is in."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections import Counter, deque
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
@@ -15,23 +17,25 @@ from psycopg.types.json import Jsonb
 
 from gallery.imports import ledger
 from gallery.imports.errors import ImportBusy, LeaseLost
-from gallery.imports.ledger import ACTIVE, Progress
-from gallery.models import ImportRun, RunState
+from gallery.imports.ledger import ACTIVE, BRINGS_IN, Progress
+from gallery.models import ImportRun, ItemState, RunState
 
 SECONDS = 30
 TICK_SECONDS = 0.5
 IDLE_TICK_SECONDS = 2.0  # where nothing has changed since
-_BRINGS_IN = {RunState.WAITING, RunState.RUNNING}
 SPEED_SECONDS = 10.0  # the last so many say how fast it is
+_GIVES_WAY = "Another import of the same owner is being undone first."
 
-# A run that was paused and resumed between two signs of life simply goes on.
+# A run that was paused and resumed between two signs of life simply goes on. A tally that is not
+# the one we wrote is of a retry, and stays until we have counted what that has changed.
 _KEEP = """
-UPDATE gallery_importrun SET lease_until = now() + %(lease)s, tally = %(tally)s,
+UPDATE gallery_importrun SET lease_until = now() + %(lease)s,
+    tally = CASE WHEN tally = %(before)s THEN %(tally)s ELSE tally END,
     speed = %(speed)s, worked_seconds = worked_seconds + %(worked)s,
     is_listed = is_listed OR %(is_listed)s,
     attempts = CASE WHEN %(is_listed)s OR tally <> %(tally)s THEN 0 ELSE attempts END,
     state = CASE state WHEN 'waiting' THEN 'running' ELSE state END
-WHERE id = %(run)s AND lease_token = %(token)s RETURNING state
+WHERE id = %(run)s AND lease_token = %(token)s RETURNING state, tally
 """
 
 
@@ -44,7 +48,8 @@ class Lease:
         self.tally: Counter[str] = Counter(ledger.counts(run))
         self.speed = 0.0
         self._kept_at = time.monotonic()
-        self._kept_tally: Counter[str] | None = None
+        self._kept_tally: dict[str, int] = run.tally  # as the row has it
+        self.is_miscounted = False  # whether others have changed items since they were counted
         self._seen: deque[tuple[float, int]] = deque([(self._kept_at, self.done)])
 
     @property
@@ -54,7 +59,8 @@ class Lease:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a sign of life."""
-        seconds = IDLE_TICK_SECONDS if self.tally == self._kept_tally else TICK_SECONDS
+        is_idle = self.tally == Counter(self._kept_tally)
+        seconds = IDLE_TICK_SECONDS if is_idle else TICK_SECONDS
         return time.monotonic() - self._kept_at >= seconds
 
     def keep(self, *, is_listed: bool = False) -> RunState:
@@ -66,6 +72,7 @@ class Lease:
         self._measure(now)
         parameters: dict[str, Any] = {
             "lease": timedelta(seconds=SECONDS),
+            "before": Jsonb(self._kept_tally),
             "tally": Jsonb(dict(self.tally)),
             "speed": self.speed,
             "worked": now - self._kept_at,
@@ -78,13 +85,18 @@ class Lease:
             row = cursor.fetchone()
         if row is None:
             raise LeaseLost("Another process has taken over this import.")
-        self._kept_at, self._kept_tally = now, self.tally.copy()
+        self._kept_at, self._kept_tally = now, json.loads(row[1])
+        self.is_miscounted = self._kept_tally != dict(self.tally)
         self.run.is_listed = self.run.is_listed or is_listed
         return RunState(row[0])
 
-    def recount(self) -> None:
-        """Count anew where it cannot be told what a statement has changed."""
-        self.tally = Counter(ledger.counts(self.run))
+    def recount(self, *, in_progress: Collection[int] = ()) -> None:
+        """Count anew where it cannot be told what a statement, or somebody else, has changed.
+
+        Items in progress wait, whatever has been written of them: that is counted when it is told.
+        """
+        self.tally = Counter(ledger.counts(self.run, without=in_progress))
+        self.tally[ItemState.WAITING] += len(in_progress)
 
     def end(self, state: RunState, *, failure: str = "") -> bool:
         """Put the run into its last state, unless others did otherwise. Return whether it is."""
@@ -129,11 +141,16 @@ def take(run: ImportRun) -> Lease:
     run.refresh_from_db()
     if not taken:
         if must_give_way(run):
-            raise ImportBusy("Another import of the same owner is being undone first.")
+            raise ImportBusy(_GIVES_WAY)
         if run.state in ACTIVE:
             raise ImportBusy("Another process works on this import.")
         raise ImportBusy(f"This import is {run.get_state_display().lower()}.")
-    return Lease(run, token)
+    lease = Lease(run, token)
+    # What is undone may have been so, and begun, while the row above was looked for.
+    if must_give_way(run):
+        lease.give_back()
+        raise ImportBusy(_GIVES_WAY)
+    return lease
 
 
 def takeable(runs: QuerySet[ImportRun]) -> QuerySet[ImportRun]:
@@ -147,7 +164,7 @@ def takeable(runs: QuerySet[ImportRun]) -> QuerySet[ImportRun]:
     is_free = Q(lease_until=None) | Q(lease_until__lte=Now()) | Q(lease_until__gt=furthest)
     others = ImportRun.objects.filter(owner=OuterRef("owner")).exclude(pk=OuterRef("pk"))
     at_work = others.filter(
-        ~is_free, state__in=_BRINGS_IN | {RunState.PAUSED}, lease_token__isnull=False
+        ~is_free, state__in=(*BRINGS_IN, RunState.PAUSED), lease_token__isnull=False
     )
     is_alone = Case(
         When(state=RunState.UNDOING, then=~Exists(at_work)),
@@ -158,7 +175,7 @@ def takeable(runs: QuerySet[ImportRun]) -> QuerySet[ImportRun]:
 
 def must_give_way(run: ImportRun) -> bool:
     """Whether the run brings in while another one of its owner is to be undone."""
-    return run.state in _BRINGS_IN and goes_before(run).exists()
+    return run.state in BRINGS_IN and goes_before(run).exists()
 
 
 def goes_before(run: ImportRun) -> QuerySet[ImportRun]:

@@ -7,7 +7,7 @@ once do no more than one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
 
-ACTIVE = (RunState.WAITING, RunState.RUNNING, RunState.UNDOING)
-UNFINISHED = (RunState.WAITING, RunState.RUNNING, RunState.PAUSED, RunState.BROKEN)
+BRINGS_IN = (RunState.WAITING, RunState.RUNNING)
+ACTIVE = (*BRINGS_IN, RunState.UNDOING)
+UNFINISHED = (*BRINGS_IN, RunState.PAUSED, RunState.BROKEN)
 FINISHED = (RunState.DONE, RunState.UNDONE)
 
 
@@ -104,16 +105,18 @@ def unfinished(
 
 
 def visible_to(viewer: AbstractBaseUser | AnonymousUser) -> QuerySet[ImportRun]:
-    """Return the viewer's own runs; a superuser sees all."""
-    runs = ImportRun.objects.select_related("owner")
+    """Return the viewer's own runs, the newest first; a superuser sees all."""
+    # By the key that pages go on from: a clock that was set back must not hide any.
+    runs = ImportRun.objects.select_related("owner").order_by("-pk")
     if getattr(viewer, "is_superuser", False):
         return runs
     return runs.filter(owner_id=viewer.pk) if viewer.is_authenticated else runs.none()
 
 
-def counts(run: ImportRun) -> dict[str, int]:
-    """Count a run's items by state, now."""
-    found = run.items.order_by().values_list("state").annotate(Count("pk"))
+def counts(run: ImportRun, *, without: Collection[int] = ()) -> dict[str, int]:
+    """Count a run's items by state, now; some of them may be left out by their primary keys."""
+    items = run.items.exclude(pk__in=without) if without else run.items
+    found = items.order_by().values_list("state").annotate(Count("pk"))
     return _no_items() | dict(found)
 
 
@@ -129,21 +132,24 @@ def progress(run: ImportRun) -> Progress:
 def is_left_alone(run: ImportRun) -> bool:
     """Whether the run waits for a command that is not there: it has died, or not begun."""
     is_leased = run.lease_until is not None and run.lease_until > timezone.now()
-    is_ours = run.state in (RunState.WAITING, RunState.RUNNING)
-    return is_ours and not run.is_unattended and not is_leased
+    return run.state in BRINGS_IN and not run.is_unattended and not is_leased
+
+
+def stands_still(run: ImportRun) -> bool:
+    """Whether it has to be resumed first: what waits in it is begun by nothing else."""
+    return run.state in (RunState.PAUSED, RunState.BROKEN) or is_left_alone(run)
 
 
 def pause(run: ImportRun) -> None:
     """Let its process end after the items in progress. Raise ImportRefused when it is over."""
     # What it waited for is not waited for any more.
-    of = (RunState.WAITING, RunState.RUNNING)
-    _move(run, of=of, to=RunState.PAUSED, verb="paused", failure="")
+    _move(run, of=BRINGS_IN, to=RunState.PAUSED, verb="paused", failure="")
 
 
 def resume(run: ImportRun, *, is_unattended: bool = False) -> None:
     """Let a paused or stopped run go on: what changed in its source since is seen, too."""
     _check_worker_can(run, is_unattended=is_unattended)
-    if run.state in (RunState.WAITING, RunState.RUNNING):
+    if run.state in BRINGS_IN:
         if is_unattended and not run.is_unattended:
             # Its command may have died: then the worker goes on, as soon as the lease has ended.
             ImportRun.objects.filter(pk=run.pk).update(is_unattended=True)
@@ -182,11 +188,14 @@ def undo(run: ImportRun) -> None:
 
 @transaction.atomic
 def retry_failed(run: ImportRun, *, is_unattended: bool = False) -> int:
-    """Let all failed items wait again. Return how many."""
+    """Let all failed items wait again. Return how many. Raise ImportRefused."""
     _check_worker_can(run, is_unattended=is_unattended)
     locked = ImportRun.objects.select_for_update(of=("self",)).get(pk=run.pk)
-    # What waits beside the failed ones in a paused run is not to be begun by this.
-    if locked.state in (RunState.PAUSED, RunState.UNDOING, RunState.UNDONE):
+    if is_left_alone(locked):
+        raise ImportRefused("The command of this import has ended: resume it first.")
+    if stands_still(locked):
+        raise ImportRefused(f"{_cannot(locked, 'retried')} Resume it first.")
+    if locked.state in (RunState.UNDOING, RunState.UNDONE):
         raise ImportRefused(_cannot(locked, "retried"))
     failed = locked.items.filter(state=ItemState.FAILED)
     n = failed.update(state=ItemState.WAITING, reason="", attempts=0, changed_at=timezone.now())

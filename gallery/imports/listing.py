@@ -38,14 +38,17 @@ WITH listed AS MATERIALIZED (
     SELECT * FROM unnest(%(key)s::text[], %(name)s::text[], %(version)s::text[], %(url)s::text[],
         %(about)s::text[], %(state)s::text[], %(reason)s::text[])
         AS row (key, name, version, url, about, state, reason)
+), ours AS MATERIALIZED (  -- who was taken for dead, and was only asleep, writes nothing any more
+    SELECT id FROM gallery_importrun
+    WHERE id = %(run)s AND lease_token IS NOT DISTINCT FROM %(token)s::uuid FOR SHARE
 )
 INSERT INTO gallery_importitem AS item
     (run_id, key, name, version, url, about, state, reason, attempts, image_id, changed_at)
-SELECT %(run)s, listed.key, name, version, url,
+SELECT ours.id, listed.key, name, version, url,
     CASE WHEN known.image_id IS NULL THEN about::jsonb ELSE '{}' END,
     CASE WHEN known.image_id IS NULL THEN state ELSE 'held' END,
     reason, 0, known.image_id, now()
-FROM listed LEFT JOIN LATERAL (
+FROM ours, listed LEFT JOIN LATERAL (
     SELECT earlier.image_id FROM gallery_importitem earlier
     WHERE md5(earlier.key) = md5(listed.key) AND earlier.version = listed.version
       AND earlier.image_id IS NOT NULL AND earlier.key = listed.key
@@ -136,11 +139,11 @@ class Reader:
         self._failure: BaseException | None = None
         self._is_ended = threading.Event()
         self._is_stopped = threading.Event()
-        self.begin_anew()
+        self._begin()
 
-    def begin_anew(self) -> None:
+    def _begin(self) -> None:
         """Read the source from its beginning. Not while it is being read."""
-        self._failure = None
+        self._failure, self._is_told = None, False
         self._is_ended.clear()
         # A daemon: one that waits for a file to change would keep the process from ending.
         self._thread = threading.Thread(target=self._read, name="import listing", daemon=True)
@@ -158,10 +161,14 @@ class Reader:
     def take(self, *, seconds: float) -> list[Row]:
         """Return what has been read, a batch at most, after waiting so long for a first item.
 
-        Raise what the source raised, when all before that is taken.
+        Raise what the source raised, when all before that is taken. Asked again after that, it
+        begins anew.
         """
+        if self._is_told:
+            self._begin()
         taken = self._ahead.take(seconds=seconds)
         if not taken and self._is_empty and self._failure is not None:
+            self._is_told = True
             raise self._failure
         return taken
 
@@ -218,12 +225,14 @@ def _sentence(error: Exception) -> str:
 def write(run: ImportRun, rows: list[Row]) -> Counter[str] | None:
     """Write a batch into the ledger. Return how many new rows are in which state.
 
-    None: rows that were there have changed, so that the run must be counted anew.
+    None: rows that were there have changed, so that the run must be counted anew. Nothing is
+    written where the run is leased to another process by now.
     """
     columns = _columns(rows)
     with connection.cursor() as cursor:
         about_run: dict[str, Any] = {
             "run": run.pk,
+            "token": run.lease_token,
             "owner": run.owner_id,
             "place": run.place,
             "in_place": bool(run.options.get("in_place")),

@@ -8,7 +8,7 @@ from gallery.errors import StorageAway
 from gallery.importers import SourceAway
 
 # From the first failure on. A worker begins anew with every turn, so it waits for as long as it
-# takes; a command that nobody looks at must come to its end.
+# takes; a command that nobody looks at must come to its end, unless it has none.
 SECONDS = 3600.0
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -16,7 +16,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 class Outage:
     """When what is away is asked again: after a second, two, four, and so on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_endless: bool = False) -> None:
+        self._is_endless = is_endless
         self._since = self._ask_at = self._pause = 0.0
 
     @property
@@ -36,7 +37,7 @@ class Outage:
         """
         now = time.monotonic()
         self._since = self._since or now
-        if now - self._since > SECONDS:
+        if now - self._since > SECONDS and not self._is_endless:
             raise error
         if not self.is_on:
             self._pause = min(max(2 * self._pause, 1.0), LONGEST_PAUSE_SECONDS)

@@ -1,35 +1,36 @@
 """Archives and lists that people send for an import: kept while it may need them.
 
-Each lies in a private folder with a name of ours; the file itself keeps a cleaned name, by which
-people know it.
+Each lies in a private folder of its own, whose name begins with its owner's number; the file itself
+keeps a cleaned name, by which people know it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils import timezone
 
-from gallery import texts
+from gallery import disk_room, texts
 from gallery.errors import StorageUnavailable
 from gallery.importers import SourceUnreadable
-from gallery.imports.errors import ImportInvalid
+from gallery.imports.errors import ImportInvalid, TooMuchSent
 from gallery.imports.ledger import FINISHED
-from gallery.models import ImportRun, RunState
+from gallery.models import ImportRun, ItemState, RunState
 
-KEEP = timedelta(
-    days=7
-)  # after the end, or since it stands still: failed items can be retried for so long
+# Since it stands still, or has ended with failed items: these can be retried for so long.
+KEEP = timedelta(days=7)
 _PIECE_BYTES = 2**20
 
 
@@ -42,24 +43,30 @@ class Sent:
     sha256: str
 
 
-def keep(file: IO[bytes], name: str) -> Sent:
+def keep(file: IO[bytes], name: str, owner: AbstractBaseUser) -> Sent:
     """Copy a file that was sent into a folder of its own.
 
-    Raise ImportInvalid when it is empty or too large, StorageUnavailable when there is no room.
+    Raise ImportInvalid when it is empty or too large, TooMuchSent when its owner has too much here,
+    StorageUnavailable when there is no room.
     """
-    folder = uuid.uuid4().hex
+    size = _size(file)
+    folder = f"{owner.pk}-{uuid.uuid4().hex}"
     directory = settings.IMPORT_DIR / folder
-    try:
-        settings.IMPORT_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700)
-        path = directory / _safe(name)
-        sha256 = _copy(file, path)
-    except OSError as error:
-        remove(folder)
-        raise StorageUnavailable(f"The file cannot be kept: {error.strerror}.") from error
-    except ImportInvalid:
-        remove(folder)
-        raise
+    with ExitStack() as undo:
+        undo.callback(remove, folder)
+        try:
+            settings.IMPORT_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700)
+            path = directory / _safe(name)
+            with path.open("xb") as kept:
+                # First, so that whoever sends at the same moment counts it.
+                kept.truncate(size)
+                _check_quota(owner)
+                disk_room.check(directory, size)
+                sha256 = _copy(file, kept, directory)
+        except OSError as error:
+            raise StorageUnavailable(f"The file cannot be kept: {error.strerror}.") from error
+        undo.pop_all()
     return Sent(folder, path, sha256)
 
 
@@ -95,19 +102,37 @@ def remove_old() -> int:
     return removed
 
 
-def _copy(file: IO[bytes], path: Path) -> str:
-    size, sha256 = 0, hashlib.sha256()
+def _size(file: IO[bytes]) -> int:
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    with path.open("xb") as kept:
-        while piece := file.read(_PIECE_BYTES):
-            size += len(piece)
-            if size > settings.IMPORT_UPLOAD_BYTES:
-                limit = settings.IMPORT_UPLOAD_BYTES // 10**6
-                raise ImportInvalid(f"The file is too large: at most {limit:,} MB may be sent.")
-            kept.write(piece)
-            sha256.update(piece)
+    if size > settings.IMPORT_UPLOAD_BYTES:
+        limit = settings.IMPORT_UPLOAD_BYTES // 10**6
+        raise ImportInvalid(f"The file is too large: at most {limit:,} MB may be sent.")
     if not size:
         raise ImportInvalid("The file is empty.")
+    return size
+
+
+def _check_quota(owner: AbstractBaseUser) -> None:
+    size = 0
+    for directory in _directories():
+        if directory.name.startswith(f"{owner.pk}-"):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                size += sum(file.stat().st_size for file in directory.iterdir())
+    if size > settings.IMPORT_KEPT_BYTES:
+        raise TooMuchSent(
+            f"What you have sent would have {size / 1e6:,.0f} MB; "
+            f"{settings.IMPORT_KEPT_BYTES / 1e6:,g} MB are kept. It is removed when its import has "
+            f"ended, and after {KEEP.days} days where that has failed items or stands still."
+        )
+
+
+def _copy(file: IO[bytes], kept: IO[bytes], directory: Path) -> str:
+    sha256 = hashlib.sha256()
+    while piece := file.read(_PIECE_BYTES):
+        disk_room.check_left(directory)  # others may be sending, too
+        kept.write(piece)
+        sha256.update(piece)
     return sha256.hexdigest()
 
 
@@ -131,5 +156,7 @@ def _is_needed(directory: Path) -> bool:
         return time.time() - directory.stat().st_mtime < timedelta(days=1).total_seconds()
     if run.state not in (*FINISHED, RunState.BROKEN, RunState.PAUSED):
         return True
+    if run.state in FINISHED and not run.items.filter(state=ItemState.FAILED).exists():
+        return False
     ended_at = run.finished_at or run.lease_until or run.created_at
     return timezone.now() - ended_at <= KEEP

@@ -19,9 +19,10 @@ from gallery.tables.addresses import is_url
 MAX_URLS = 100_000
 MAX_URL = 2000
 
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 # What kind of source a file is, by the end of its name; what is in it decides for itself.
 KIND_BY_SUFFIX = {
-    **dict.fromkeys((".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz"), "archive"),
+    **dict.fromkeys(_ARCHIVES, "archive"),
     **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"), "table"),
     ".txt": "urls",
 }
@@ -46,7 +47,7 @@ def from_file(
             "The file must be an archive (.zip, .tar, .tar.gz), a table (.csv, .tsv, .jsonl, "
             ".parquet) or a list of URLs (.txt)."
         )
-    kept = sent.keep(file, name)
+    kept = sent.keep(file, name, owner)
     try:
         return _start(kept, kind, owner, defaults=defaults, is_dry_run=is_dry_run)
     except SourceUnreadable as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,12 +12,12 @@ from django.conf import settings
 from django.db import DataError, IntegrityError, OperationalError
 from django.utils import timezone
 
-from gallery import downloads, texts
+from gallery import downloads, errnos, texts
 from gallery.descriptions import Description
 from gallery.downloads import DownloadFailed
 from gallery.errors import ImageRefused, StorageUnavailable
-from gallery.importers import ItemUnreadable, Source
-from gallery.imports.patience import patient
+from gallery.importers import ItemUnreadable, Source, check_error
+from gallery.imports.restarts import patient
 from gallery.ingest import Added, NewImage
 from gallery.interruptions import is_passing
 from gallery.models import ImportItem, ImportRun, ItemState
@@ -29,8 +28,6 @@ from gallery.videos import intake
 TRIES = 3  # of what may pass: a disk or a network that hiccups
 PAUSE_SECONDS = 0.5
 _GONE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-# The machine's own lack, whatever is opened next: it is no item's fault.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS}
 
 Result = TypeVar("Result")
 
@@ -62,10 +59,11 @@ class Storer:
         except (ItemUnreadable, ImageRefused, DownloadFailed) as error:
             return self._failed(item, str(error))
         except OSError as error:
+            _raise_if_away(item, error)
             return self._failed(item, _sentence(error))
 
     def store(self, item: ImportItem, file: IO[bytes]) -> Outcome:
-        """Store what was opened. Raise StorageUnavailable, DatabaseAway."""
+        """Store what was opened. Raise StorageUnavailable, SourceUnreadable, DatabaseAway."""
         try:
             with file:
                 return patient(partial(self._store, item, file))
@@ -73,7 +71,10 @@ class Storer:
             return self._failed(item, str(refusal))
         except OSError as error:
             _raise_if_full(error)
+            _raise_if_away(item, error)
             return self._failed(item, _sentence(error))
+        except IntegrityError:
+            return self._failed(item, "What it belongs to is just being deleted: try it again.")
         except (DataError, OperationalError) as error:
             if isinstance(error, OperationalError) and is_passing(error):
                 raise
@@ -106,7 +107,7 @@ class Storer:
             state = ItemState.NEW if held is None else ItemState.HELD
             return self._wrote(item, state, image=held)
         try:
-            added = _unless_deleted(partial(intake.add_file, new, note=partial(_note, item)))
+            added = intake.add_file(new, note=partial(_note, item))
         except _NotWaiting:
             return Outcome(name=item.name, state=None)
         return Outcome(name=item.name, state=_state_of(added))
@@ -168,16 +169,6 @@ def _state_of(added: Added) -> ItemState:
     return ItemState.NEW if added.is_new else ItemState.HELD
 
 
-def _unless_deleted(add: Callable[[], Added]) -> Added:
-    """Add an image; anew where the one that was there is just being deleted."""
-    for _ in range(TRIES - 1):
-        try:
-            return add()
-        except IntegrityError:
-            continue
-    return add()
-
-
 def _tried(act: Callable[[], Result]) -> Result:
     """Try what may pass again, after a moment."""
     for attempt in range(1, TRIES):
@@ -196,8 +187,13 @@ def _tried(act: Callable[[], Result]) -> Result:
 
 
 def _raise_if_full(error: OSError) -> None:
-    if error.errno in _FULL:
+    if error.errno in errnos.LACK:
         raise StorageUnavailable(f"Files cannot be opened here: {error.strerror}.") from error
+
+
+def _raise_if_away(item: ImportItem, error: OSError) -> None:
+    if not item.url:  # of an address it says nothing: others answer
+        check_error(error)
 
 
 def _sentence(error: OSError) -> str:

@@ -54,8 +54,10 @@ def next_run() -> ImportRun | None:
 
 def _work(run: ImportRun, deadline: float) -> None:
     def goes_on() -> bool:
-        # Listing would begin anew: where it cannot be kept, it is let come to its end.
-        may_end = run.is_listed or run.state == RunState.UNDOING or _half_read.has_room
+        # Listing would begin anew: where it cannot be kept, it is let come to its end, unless it
+        # waits for what is away.
+        is_listing = not run.is_listed and run.state != RunState.UNDOING and not run.failure
+        may_end = not is_listing or _half_read.has_room
         return not _is_ending() and not (may_end and time.monotonic() > deadline)
 
     try:

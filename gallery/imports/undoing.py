@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from gallery.duplicates import verdicts
@@ -11,6 +11,7 @@ from gallery.models import Album, Image, ImportItem, ImportRun, ItemState, RunSt
 from gallery.removal import delete_images
 
 BATCH = 200
+_TAKEN_BACK = (RunState.UNDOING, RunState.UNDONE)
 
 
 def stop_waiting(run: ImportRun) -> int:
@@ -34,7 +35,12 @@ def take_back(run: ImportRun) -> int:
     brought = Q(pk__in=[image for _, image, _ in rows if image])
     videos = Video.objects.filter(pk__in=[video for _, _, video in rows if video])
     frames = Q(video__uuid__in=list(videos.values_list("uuid", flat=True)))
-    delete_images(Image.objects.filter(brought | frames).exclude(verdicts.took_a_place()))
+    gone = Image.objects.filter(brought | frames).exclude(verdicts.took_a_place())
+    albums = list(gone.exclude(album=None).values_list("album", flat=True).distinct())
+    delete_images(gone)
+    # One that was undone before has left an album of its own to these images.
+    undone = ImportRun.objects.filter(owner=run.owner_id, state__in=_TAKEN_BACK)
+    _remove_empty(Album.objects.filter(pk__in=albums, made_by__in=undone))
     ImportItem.objects.filter(pk__in=[pk for pk, _, _ in rows]).update(
         state=ItemState.UNDONE, changed_at=timezone.now()
     )
@@ -43,13 +49,12 @@ def take_back(run: ImportRun) -> int:
 
 @transaction.atomic
 def remove_albums(run: ImportRun) -> int:
-    """Remove the albums that are empty now, made by the run or one undone before. Return how many.
+    """Remove the albums that the run has made and that are empty now. Return how many."""
+    return _remove_empty(Album.objects.filter(made_by=run))
 
-    One before may have left an album of its own to this run's images.
-    """
-    undone = ImportRun.objects.filter(owner=run.owner_id, state=RunState.UNDONE)
-    theirs = Album.objects.filter(Q(made_by=run) | Q(made_by__in=undone))
-    made = theirs.order_by("pk").select_for_update(of=("self",))
+
+def _remove_empty(albums: QuerySet[Album]) -> int:
+    held = albums.order_by("pk").select_for_update(of=("self",))
     # Asked again after the lock: an image that came into one meanwhile keeps it.
-    empty = Album.objects.filter(pk__in=[album.pk for album in made], images=None)
+    empty = Album.objects.filter(pk__in=[album.pk for album in held], images=None)
     return empty.delete()[0]

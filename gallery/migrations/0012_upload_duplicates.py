@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
                 max_length=20,
             ),
         ),
-        migrations.AlterField(
+        migrations.AddField(
             model_name="upload",
             name="like",
             field=models.ForeignKey(

@@ -13,7 +13,7 @@ from storages.utils import clean_name
 
 from gallery.storage import clients
 from gallery.storage.addresses import BucketAddress
-from gallery.storage.clients import told_as_os_errors
+from gallery.storage.clients import BucketUnavailable, told_as_os_errors
 from gallery.storage.fetching import Wanted, fetch
 
 PUT_BYTES = 4 * 2**20  # sent by one plain request; larger ones by boto3's transfer
@@ -80,13 +80,20 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages has no 
         return File(fetch(self.client, Wanted(self.bucket_name, key)), name=name)
 
     def open_range(self, name: str, first: int, last: int) -> IO[bytes]:
-        """Return a part of a file as it comes over the network, both ends included."""
+        """Return a file from `first` on as it comes over the network, to `last` or further.
+
+        A server may pass over which part is asked for, and give it all: raise BucketUnavailable
+        where what comes does not begin at `first`.
+        """
         with told_as_os_errors("give a file"):
             answer = self.client.get_object(
                 Bucket=self.bucket_name,
                 Key=self._normalize_name(clean_name(name)),
                 Range=f"bytes={first}-{last}",
             )
+        if not answer.get("ContentRange", "bytes 0-").startswith(f"bytes {first}-"):
+            answer["Body"].close()
+            raise BucketUnavailable("the bucket gave another part of a file", is_refused=True)
         return cast("IO[bytes]", answer["Body"])
 
     def _save(self, name: str, content: File[bytes]) -> str:
@@ -111,7 +118,7 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # django-storages has no 
     def delete_many(self, names: Sequence[str]) -> list[str]:
         """Delete up to 1,000 files by one request; return the names of those that resisted.
 
-        Raise BucketUnavailable where that is not possible, and nothing is known to be deleted.
+        Raise OSError where that is not possible, and nothing is known to be deleted.
         """
         name_by_key = {self._normalize_name(clean_name(name)): name for name in names}
         wanted = {"Objects": [{"Key": key} for key in name_by_key], "Quiet": True}

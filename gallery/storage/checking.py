@@ -20,10 +20,9 @@ from gallery.decoding.processes import DecodersUnavailable
 from gallery.errors import GalleryError, ImageRefused, StorageUnavailable
 from gallery.models import Image
 from gallery.storage import outside
-from gallery.storage.clients import BucketUnavailable
 from gallery.storage.deleting import delete_files
 from gallery.storage.flows import in_parallel, side_by_side
-from gallery.storage.hashes import sha256_in
+from gallery.storage.hashes import wrong_bytes
 from gallery.storage.listings import (
     NamedFile,
     StoredFile,
@@ -95,13 +94,19 @@ class Check:
     threads: int = 8
     deletes_many: bool = False  # orphans, however many there are
     keeps_orphans: bool = False  # they are told, and stay where they are
+    vet_place: outside.Vetting = outside.any_place  # of others, before it is read
 
     def run(self) -> Iterator[list[Finding]]:
         """Look at every name; yield what is wrong with it, and what was held back before it.
 
-        Raise StorageUnavailable when the storage cannot be listed, and OrphansTooMany before
-        anything is repaired.
+        Raise OrphansTooMany before anything is repaired; StorageUnavailable when the storage cannot
+        be listed, and PlacesUnread at the very end: what came before is repaired then.
         """
+        yield from self.own()
+        yield from self._outside()
+
+    def own(self) -> Iterator[list[Finding]]:
+        """Look at the names of the storage alone, and at no place of others. Raise as `run`."""
         orphans: list[StoredFile] = []
         try:
             if self._deletes and not self.deletes_many:
@@ -120,11 +125,10 @@ class Check:
             yield list(self._orphaned(orphans))
         except OSError as error:
             raise StorageUnavailable(f"The storage cannot be read: {error}.") from error
-        yield from self._outside()
 
     def _outside(self) -> Iterator[list[Finding]]:
         """Look at the originals in places of others. Nothing is repaired there."""
-        for seen in outside.look(hashes=self.hashes, threads=self.threads):
+        for seen in outside.look(hashes=self.hashes, threads=self.threads, vet=self.vet_place):
             if not seen.reason or not outside.is_known(seen):
                 yield []
                 continue
@@ -170,18 +174,11 @@ class Check:
             return Wrong.MISSING, "The storage does not have it."
         if named.bytes not in (None, stored.bytes) or not stored.bytes:
             return Wrong.DAMAGED, f"It has {stored.bytes:,} bytes, not those that were stored."
-        if self.hashes and named.sha256 not in (None, self._sha256_of(named.name)):
-            return Wrong.DAMAGED, "Its bytes are not those that were stored."
+        if self.hashes and named.sha256 is not None:
+            opened = partial(self.storage.open, named.name, "rb")
+            if reason := wrong_bytes(opened, named.sha256):
+                return Wrong.DAMAGED, reason
         return None
-
-    def _sha256_of(self, name: str) -> str:
-        """Return the hash of a file, "" for one that cannot be read while others can."""
-        try:
-            return sha256_in(self.storage, name)
-        except BucketUnavailable:
-            raise
-        except OSError:
-            return ""
 
     def _orphaned(self, files: list[StoredFile]) -> Iterator[Finding]:
         # Rows were read before files: what came in between is not an orphan.
@@ -217,7 +214,10 @@ class Check:
 
     def _make_thumbnail(self, named: NamedFile) -> None:
         known = originals.with_places(Image.objects.only(*originals.FIELDS))
-        with originals.opened(known.get(pk=named.id)) as file:
+        image = known.get(pk=named.id)
+        if hasattr(image, "reference"):
+            self.vet_place(image.reference.place)
+        with originals.opened(image) as file:
             studied = decoders.study(file)
         self.storage.delete(named.name)  # a damaged one; else a folder would choose another name
         content = studied.thumbnails[_EDGE_BY_FIELD[named.field]]

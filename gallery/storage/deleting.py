@@ -27,10 +27,11 @@ def _delete(storage: Storage, names: Sequence[str]) -> list[str]:
     if isinstance(storage, BucketStorage) and len(names) > 1:
         try:
             return storage.delete_many(names)
-        except BucketUnavailable as error:
-            if error.is_away:
+        except OSError as error:
+            if isinstance(error, BucketUnavailable) and error.is_away:
                 return list(names)
-            # Not every server that speaks S3 knows this request, or its hashes.
+            # Not every server that speaks S3 knows this request, or its hashes; some answer as if
+            # a file were asked for that is not there.
     return list(_resisting(storage, names))
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.apps import apps
 from django.core.files.storage import FileSystemStorage, Storage
@@ -101,20 +101,27 @@ def _in_folder(folder: Path, prefix: str) -> Iterator[StoredFile]:
 
 def _in_bucket(storage: BucketStorage, prefix: str) -> Iterator[StoredFile]:
     start = f"{storage.location}/" if storage.location else ""
-    pages = storage.client.get_paginator("list_objects_v2").paginate(
-        Bucket=storage.bucket_name,
-        Prefix=start + prefix,
-        PaginationConfig={"PageSize": KEYS_A_PAGE},
+    for entry in objects(storage.client, storage.bucket_name, start + prefix):
+        name = entry["Key"].removeprefix(start)
+        yield StoredFile(name, entry["Size"], entry["LastModified"])
+
+
+def objects(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """List the objects of a bucket whose keys begin so, in the order of `in_order`.
+
+    Raise BucketUnavailable, also where the bucket gives them in no order.
+    """
+    pages = client.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": KEYS_A_PAGE}
     )
     last = b""
     with told_as_os_errors("list its files"):
         for page in pages:
             for entry in page.get("Contents", ()):
-                name = entry["Key"].removeprefix(start)
-                if in_order(name) < last:
+                if in_order(entry["Key"]) < last:
                     raise BucketUnavailable("the bucket lists its files in no order")
-                last = in_order(name)
-                yield StoredFile(name, entry["Size"], entry["LastModified"])
+                last = in_order(entry["Key"])
+                yield entry
 
 
 def is_ours(name: str) -> bool:
@@ -126,7 +133,8 @@ def is_ours(name: str) -> bool:
 
 def named_files() -> Iterator[NamedFile]:
     """List the names in all file fields of the gallery, in the order of `in_order`."""
-    selects = " UNION ALL ".join(_select(field) for field in _file_fields())
+    # A restore compares the names before it brings the tables up to date.
+    selects = " UNION ALL ".join(_select(field) for field in _file_fields() if _is_made(field))
     # Each name once, should two rows have the same.
     sql = f'SELECT DISTINCT ON (name COLLATE "C") * FROM ({selects}) f ORDER BY name COLLATE "C"'
     # A cursor "with hold" outside of a transaction: hours of work hold up no vacuum.

@@ -12,13 +12,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, NamedTuple, cast
 
 from django.core.files.base import File
 from django.core.files.storage import Storage, default_storage
@@ -35,7 +35,7 @@ from gallery.storage.listings import (
     named_files,
     stored_files,
 )
-from gallery.storage.opening import is_same_file, place, refuse_the_same
+from gallery.storage.opening import is_same_file, place, refuse_the_same, told_as_unavailable
 
 _AT_ONCE = 256  # files that are under way together, and copied again after a crash
 
@@ -62,36 +62,40 @@ class Move:
 
     source: Storage
     target: Storage
-    state_dir: Path  # where it is written down what was under way
+    state_dir: Path  # where it is written down what is not proved
     threads: int = 8
     deletes: bool = False  # from the source, what the target proved to have
 
     def run(self) -> Iterator[Moved]:
         """Copy what the target lacks; yield what became of each named file.
 
-        Raise StorageUnavailable when a storage cannot be listed, or another move is under way,
-        or when files would be deleted of the storage that they were moved to.
+        Raise StorageUnavailable when a storage cannot be listed, another move is under way, the
+        journal cannot be written, or files would be deleted of the storage that they were moved to.
         """
         if place(self.source) == place(self.target):
             raise StorageUnavailable("Both are the same storage.")
         with _journal(self.state_dir / self._journal_name()) as journal:
             suspects = journal.read()
-            try:
-                if self.deletes:
-                    refuse_the_same(self.source, self.target, default_storage)
-                rows = side_by_side(
-                    named_files(), stored_files(self.source), stored_files(self.target)
-                )
-                work = (_row(row, suspects) for _, row in rows if row[0])
-                for batch in _batches(work):
-                    # Until all of it is proved, a crash leaves files that nobody has read back.
-                    journal.write({row.named.name for row in batch} | suspects)
-                    moved = in_parallel(self._move, batch, threads=self.threads)
-                    for row, one in zip(batch, moved, strict=True):
-                        yield _unless_gone(row.named, one)
-            except OSError as error:
-                raise StorageUnavailable(f"A storage cannot be listed: {error}.") from error
-            journal.write(set())
+            # A failed file may be at the target all the same: nobody has read it back.
+            failed: set[str] = set()
+            if self.deletes:
+                refuse_the_same(self.source, self.target, default_storage)
+            for batch in _batches(self._rows(suspects)):
+                # Until all of it is proved, a crash leaves files that nobody has read back.
+                journal.write({row.named.name for row in batch} | suspects | failed)
+                moved = in_parallel(self._move, batch, threads=self.threads)
+                for row, one in zip(batch, moved, strict=True):
+                    told = _unless_gone(row.named, one)
+                    if told.fate is Fate.FAILED:
+                        failed.add(told.name)
+                    yield told
+            journal.write(failed)
+
+    def _rows(self, suspects: set[str]) -> Iterator[_Row]:
+        rows = side_by_side(named_files(), _listed(self.source, "FROM"), _listed(self.target, "TO"))
+        for name, (named, stored, held) in rows:
+            if named is not None:
+                yield _Row(named, stored, held, name in suspects)
 
     def _journal_name(self) -> str:
         pair = f"{place(self.source)}\n{place(self.target)}"
@@ -111,8 +115,8 @@ class Move:
         )
         named, name = row.named, row.named.name
         if row.stored is None:
-            if row.held is not None and named.bytes in (None, row.held.bytes):
-                return Moved(name, Fate.HELD)  # an earlier run moved and deleted it
+            if self._was_moved(row):
+                return Moved(name, Fate.HELD)
             return _failed(named, "the source does not have it")
         is_held = row.held is not None and row.held.bytes == row.stored.bytes
         if is_held and not row.is_suspect and not self.deletes:
@@ -129,6 +133,15 @@ class Move:
         if self.deletes and not is_same_file(name, self.source, self.target, default_storage):
             self.source.delete(name)
         return moved
+
+    def _was_moved(self, row: _Row) -> bool:
+        """Say whether an earlier run moved a file and deleted it from the source."""
+        named, held = row.named, row.held
+        if held is None or named.bytes not in (None, held.bytes):
+            return False
+        if row.is_suspect and named.sha256 is not None:
+            return sha256_in(self.target, named.name) == named.sha256
+        return True
 
     def _copy(self, name: str, file: IO[bytes], sha256: str, *, is_there: bool) -> None:
         if is_there:
@@ -148,9 +161,9 @@ class _Row(NamedTuple):
     is_suspect: bool
 
 
-def _row(found: list[Any], suspects: set[str]) -> _Row:
-    named, stored, held = found
-    return _Row(named, stored, held, named.name in suspects)
+def _listed(storage: Storage, called: str) -> Iterator[StoredFile]:
+    with told_as_unavailable(f"{called} cannot be listed"):
+        yield from stored_files(storage)
 
 
 def _failed(named: NamedFile, reason: str) -> Moved:
@@ -182,36 +195,44 @@ def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
 
 
 class _Journal:
-    """The names that were under way, in a file that is there whole or not at all."""
+    """The names that are not proved, in a file that is there whole or not at all."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> set[str]:
-        try:
-            return set(json.loads(self._path.read_text()))
-        except FileNotFoundError:
-            return set()
+        with _told(self._path):
+            try:
+                return set(json.loads(self._path.read_text()))
+            except FileNotFoundError:
+                return set()
 
     def write(self, names: set[str]) -> None:
-        if not names:
-            self._path.unlink(missing_ok=True)
-            return
-        new = self._path.with_suffix(".new")
-        with new.open("w") as file:
-            json.dump(sorted(names), file)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        with _told(self._path):
+            if not names:
+                self._path.unlink(missing_ok=True)
+                return
+            new = self._path.with_suffix(".new")
+            with new.open("w") as file:
+                json.dump(sorted(names), file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
 
 
 @contextmanager
 def _journal(path: Path) -> Iterator[_Journal]:
     """Hold the journal against a second move between the same two. The lock dies with us."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageUnavailable("Another move between these two is under way.") from error
+    with ExitStack() as held:
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = held.enter_context(path.with_suffix(".lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StorageUnavailable("Another move between these two is under way.") from error
         yield _Journal(path)
+
+
+def _told(journal: Path) -> AbstractContextManager[None]:
+    return told_as_unavailable(f"What is not proved cannot be noted in {journal.parent}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -55,16 +57,20 @@ def refuse_the_same(source: Storage, *others: Storage) -> None:
     """Raise StorageUnavailable when another storage is the source under another spelling.
 
     A file of the source is looked for in the others: an endpoint has many names, a disk many
-    paths. Raise OSError for a storage that does not answer.
+    paths. Raise StorageUnavailable, too, for what does not take, look for or delete that file.
     """
-    name = source.save(f"probe-{uuid4()}", ContentFile(b"Written by move_storage."))
+    with told_as_unavailable("FROM takes no file, so nothing can be deleted from it"):
+        name = source.save(f"probe-{uuid4()}", ContentFile(b"Written by move_storage."))
     try:
-        if any(other.exists(name) for other in others):
-            raise StorageUnavailable(
-                "FROM is the same storage as TO, or as that of STORAGE_URL: nothing is deleted."
-            )
+        with told_as_unavailable("TO, or the storage of STORAGE_URL, does not answer"):
+            is_same = any(other.exists(name) for other in others)
     finally:
-        source.delete(name)
+        with told_as_unavailable(f"Nothing can be deleted from FROM, {name} neither"):
+            source.delete(name)
+    if is_same:
+        raise StorageUnavailable(
+            "FROM is the same storage as TO, or as that of STORAGE_URL: nothing is deleted."
+        )
 
 
 def is_same_file(name: str, source: Storage, *others: Storage) -> bool:
@@ -73,6 +79,15 @@ def is_same_file(name: str, source: Storage, *others: Storage) -> bool:
         return False
     paths = [Path(one.path(name)) for one in others if isinstance(one, FileSystemStorage)]
     return any(path.exists() and path.samefile(source.path(name)) for path in paths)
+
+
+@contextmanager
+def told_as_unavailable(sentence: str) -> Iterator[None]:
+    """Turn an OSError of the block into StorageUnavailable: what is not possible, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageUnavailable(f"{sentence}: {error.strerror or error}.") from error
 
 
 def prove(storage: Storage) -> None:

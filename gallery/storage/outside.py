@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
 from django.db import connection
+from django.db.models import Exists, OuterRef
 
 from gallery.errors import StorageUnavailable
 from gallery.models import Place, Reference
 from gallery.storage import places
-from gallery.storage.clients import BucketUnavailable
 from gallery.storage.flows import in_parallel
-from gallery.storage.hashes import PIECE_BYTES
+from gallery.storage.hashes import wrong_bytes
 from gallery.storage.originals import Original
 from gallery.storage.places import Known
 
@@ -25,6 +23,17 @@ _KNOWN = (
     "JOIN gallery_image i ON i.id = r.image_id "
     'WHERE r.place_id = %s ORDER BY r.key COLLATE "C", r.image_id'
 )
+
+# Raises OSError, with half a sentence, for a place that is not to be read.
+Vetting = Callable[[Place], None]
+
+
+class PlacesUnread(StorageUnavailable):
+    """Some places could not be read, a sentence each. Of their files nothing is known."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__(" ".join(sentences))
+        self.sentences = sentences
 
 
 class Seen(NamedTuple):
@@ -40,20 +49,27 @@ def count() -> int:
     return Reference.objects.count()
 
 
-def look(*, hashes: bool, threads: int) -> Iterator[Seen]:
+def any_place(place: Place) -> None:
+    """Let every place be read that rows name."""
+
+
+def look(*, hashes: bool, threads: int, vet: Vetting = any_place) -> Iterator[Seen]:
     """Look at every referenced original; with `hashes`, read it.
 
     A place that cannot be read says nothing of its files: the others are looked at all the same,
-    and StorageUnavailable is raised at the end.
+    and PlacesUnread is raised at the end.
     """
     unread = []
-    for place in Place.objects.order_by("pk"):
+    # Of a place that nothing lies in any more nobody needs to know whether it is still there.
+    in_use = Exists(Reference.objects.filter(place=OuterRef("pk")))
+    for place in Place.objects.filter(in_use).order_by("pk"):
         try:
+            vet(place)
             yield from _look_into(place, hashes=hashes, threads=threads)
         except OSError as error:
             unread.append(f"The place {place} cannot be read: {error.strerror or error}.")
     if unread:
-        raise StorageUnavailable(" ".join(unread))
+        raise PlacesUnread(unread)
 
 
 def is_known(seen: Seen) -> bool:
@@ -79,28 +95,8 @@ def _seen(where: places.Place, start: str, pair: tuple[Known, str], *, hashes: b
         return Seen(known, name, "It is not in its place any more.", is_missing=True)
     if version != known.version:
         return Seen(known, name, "Another file has taken its place.")
-    return Seen(known, name, _wrong_bytes(where, known) if hashes else "")
-
-
-def _wrong_bytes(where: places.Place, known: Known) -> str:
-    """Read a file; return what is wrong with it. Raise OSError where that is not its own fault."""
-    sha256 = hashlib.sha256()
-    try:
-        with where.open(known.key, known.version) as file:
-            for piece in iter(partial(file.read, PIECE_BYTES), b""):
-                sha256.update(piece)
-    except OSError as error:
-        if not _is_of_one_file(error):
-            raise
-        return f"It cannot be read: {error.strerror or 'the storage failed'}."
-    is_same = sha256.hexdigest() == known.sha256
-    return "" if is_same else "Its bytes are not those that were taken in."
-
-
-def _is_of_one_file(error: OSError) -> bool:
-    if isinstance(error, BucketUnavailable):
-        return error.is_refused
-    return error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EIO)
+    opened = partial(where.open, known.key, known.version)
+    return Seen(known, name, wrong_bytes(opened, known.sha256) if hashes else "")
 
 
 def _known(place: Place) -> Iterator[Known]:

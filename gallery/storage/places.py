@@ -23,9 +23,9 @@ from gallery.storage.fetching import Wanted as WantedObject
 from gallery.storage.fetching import fetch, version_of, whole
 from gallery.storage.flows import in_order
 from gallery.storage.links import Link, Wanted
-from gallery.storage.listings import KEYS_A_PAGE
+from gallery.storage.listings import objects
 from gallery.storage.originals import FileTooLarge, Original, OriginalReplaced
-from gallery.trees import names
+from gallery.trees import names, roots
 from gallery.trees.beneath import open_beneath
 
 # An address is used at once, and its file may be replaced; clocks differ by some minutes.
@@ -113,18 +113,8 @@ class BucketPlace:
         return Link(str(url), 0)  # never kept: the next look may find another file there
 
     def _listed(self) -> Iterator[tuple[str, str]]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._start, PaginationConfig={"PageSize": KEYS_A_PAGE}
-        )
-        last = b""
-        with told_as_os_errors("list its files"):
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    key = entry["Key"].removeprefix(self._start)
-                    if in_order(key) < last:
-                        raise BucketUnavailable("the bucket lists its files in no order")
-                    last = in_order(key)
-                    yield key, version_of(entry)
+        for entry in objects(self._client, self._bucket, self._start):
+            yield entry["Key"].removeprefix(self._start), version_of(entry)
 
     @property
     def _bucket(self) -> str:
@@ -220,8 +210,7 @@ def _plain_file(root: str, key: str) -> IO[bytes]:
 def _is_bare(root: str) -> bool:
     """Whether a folder is not there or empty: most often its disk is not mounted."""
     try:
-        with os.scandir(root) as entries:
-            return next(entries, None) is None
+        return roots.is_bare(root)
     except (FileNotFoundError, NotADirectoryError):
         return True
 
@@ -246,7 +235,12 @@ def is_allowed(path: str) -> bool:
 def _opened(address: str, is_anonymous: bool) -> Place:  # noqa: FBT001 - a key of the cache
     if not address.startswith("s3://"):
         return FolderPlace(address)
-    return BucketPlace(addresses.parse_bucket(address), is_anonymous=is_anonymous)
+    try:
+        known = addresses.parse_bucket(address)
+    except ValueError as error:
+        # No import writes such a row; it came with a backup, or by hand.
+        raise BucketUnavailable(f"its address is wrong: {error}", is_settled=True) from error
+    return BucketPlace(known, is_anonymous=is_anonymous)
 
 
 def _version(status: os.stat_result) -> str:

@@ -17,7 +17,7 @@ def read_range(storage: Storage, name: str, first: int, last: int) -> Pieces:
     """Return the bytes from `first` to `last`, both included, in pieces.
 
     The file is opened here: raise FileNotFoundError, or another OSError. What breaks off later
-    ends the pieces early.
+    is raised where the pieces are read; a file that is shorter ends them early.
     """
     if isinstance(storage, BucketStorage):
         body = storage.open_range(name, first, last)

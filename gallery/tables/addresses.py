@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Mapping
+from typing import Annotated
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from pydantic import AfterValidator
 
 from gallery import texts
 from gallery.descriptions import Description
@@ -16,6 +20,16 @@ MAX_ADDRESS = 8000
 def is_url(place: str) -> bool:
     """Say whether it is an address of the web, and not a path."""
     return place.lower().startswith(("http://", "https://"))
+
+
+def _absolute(place: str) -> str:
+    if not place or is_url(place):
+        return place
+    return os.path.abspath(place)  # noqa: PTH100 - `Path.absolute` keeps ".."
+
+
+# An address, or a path: a run may be gone on with by a process that stands elsewhere.
+AbsolutePlace = Annotated[str, AfterValidator(_absolute)]
 
 
 def is_source_url(text: str) -> bool:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 from pydantic import Field, field_validator
 
-from gallery.importers import ItemUnreadable, Skipped, SourceUnreadable
+from gallery.importers import ItemUnreadable, Skipped, check_error
 from gallery.trees import names, takeout
 from gallery.trees.beneath import leads_out, open_beneath
 from gallery.trees.listing import File, Tree, joined
+from gallery.trees.roots import Root, is_bare
 from gallery.trees.sidecars import MAX_BYTES
-
-Identity = tuple[int, int]  # device and inode
 
 
 class DiskTree(Tree):
@@ -39,22 +39,34 @@ class DiskTree(Tree):
 
     def is_bare(self) -> bool:
         try:
-            with os.scandir(self.root) as entries:
-                return all(names.is_hidden(entry.name) for entry in entries)
+            return is_bare(self.root)
         except OSError:
             return False  # listing says what is wrong
 
     def open(self, key: str) -> IO[bytes]:
-        before = self._first_identity
         try:
-            return open_beneath(self.root, names.path_of(key))
+            with self.root_checked():
+                return open_beneath(self.root, names.path_of(key))
         except FileNotFoundError as error:
-            check(self.root, before)
             raise ItemUnreadable("The file is not there any more.") from error
         except (PermissionError, NotADirectoryError) as error:
             raise ItemUnreadable(f"The file cannot be read: {error.strerror}.") from error
         except ValueError as error:
             raise ItemUnreadable("There is no file of such a name.") from error
+
+    @contextmanager
+    def root_checked(self) -> Iterator[None]:
+        """Raise SourceUnreadable where a file cannot be opened because the folder is away."""
+        root = self.first_root()
+        try:
+            yield
+        except OSError:
+            root.check_files()
+            raise
+
+    def first_root(self) -> Root:
+        """Return the folder that the files have to be in. Raise SourceUnreadable."""
+        return self._first_root
 
     def directories(self, begin: str = "") -> Iterator[Directory | Skipped]:
         """Yield the folders from `begin` downwards, and what is not entered.
@@ -62,14 +74,16 @@ class DiskTree(Tree):
         Linked folders are not entered: one that leads to its own parent would never end. Raise
         SourceUnreadable.
         """
-        before = identity(self.root)
+        root = Root(self.root)
         waiting = [begin]
         while waiting:
             path = waiting.pop()
             try:
                 directory = Directory(self.root, path)
             except OSError as error:
-                check(self.root, before)
+                root.check()
+                if not self.is_endless:  # that one looks again
+                    check_error(error)
                 reason = f"The folder cannot be read: {error.strerror}."
                 yield Skipped(key=names.key_of(path + "/"), reason=reason)
                 continue
@@ -86,15 +100,15 @@ class DiskTree(Tree):
                     inner.append(child)
             waiting.extend(reversed(inner))
         # A folder whose disk went away meanwhile looks empty, not broken.
-        check(self.root, before)
+        root.check()
 
     @cached_property
     def root(self) -> str:
         return os.path.realpath(self.path)
 
     @cached_property
-    def _first_identity(self) -> Identity:
-        return identity(self.root)
+    def _first_root(self) -> Root:
+        return Root(self.root)
 
 
 class Directory:
@@ -137,14 +151,19 @@ class Directory:
         except FileNotFoundError as error:
             raise ItemUnreadable("The file is gone, or a link that leads nowhere.") from error
         except OSError as error:
+            check_error(error)
             raise ItemUnreadable(f"The file cannot be looked at: {error.strerror}.") from error
         if not stat.S_ISREG(status.st_mode):
             raise ItemUnreadable("It is not a plain file.")
         return f"{status.st_size}:{status.st_mtime_ns}"
 
     def read(self, name: str) -> bytes:
-        with open_beneath(self._root, joined(self.path, name)) as file:
-            return file.read(MAX_BYTES + 1)
+        try:
+            with open_beneath(self._root, joined(self.path, name)) as file:
+                return file.read(MAX_BYTES + 1)
+        except OSError as error:
+            check_error(error)
+            raise
 
     def _sort_link(self, entry: os.DirEntry[str], files: list[str]) -> None:
         try:
@@ -156,26 +175,6 @@ class Directory:
         else:
             self._linked_files.add(entry.name)
             files.append(entry.name)
-
-
-def identity(root: str) -> Identity:
-    """Return which folder it is. Raise SourceUnreadable where there is none."""
-    try:
-        status = os.stat(root)  # noqa: PTH116
-    except OSError as error:
-        raise SourceUnreadable(f"There is no folder {root}: {error.strerror}.") from error
-    if not stat.S_ISDIR(status.st_mode):
-        raise SourceUnreadable(f"There is no folder {root}: it is a file.")
-    return status.st_dev, status.st_ino
-
-
-def check(root: str, before: Identity) -> None:
-    """Raise SourceUnreadable where the folder is not the one that it was."""
-    if identity(root) != before:
-        raise SourceUnreadable(
-            f"The folder {root} has been replaced, or its disk was taken away: "
-            "go on when it is back."
-        )
 
 
 def _albums_first(directory: str, folders: list[str]) -> list[str]:

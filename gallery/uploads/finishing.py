@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import IO
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from gallery.descriptions import Description
@@ -93,12 +93,15 @@ def finish_left_behind() -> int:
     whole = Upload.objects.filter(state=UploadState.ARRIVING, received=F("bytes"))
     # What changes in the future was written before the clock was set back.
     left = whole.exclude(changed_at__range=(now - FINISH_AFTER, now + FINISH_AFTER))
+    left = left.order_by("changed_at", "pk")
     done, ends_at = 0, time.monotonic() + TENDED_SECONDS
     for upload in left[:_AT_ONCE]:
         try:
             finish(upload)
         except StorageUnavailable as error:
             log.warning("The upload %s waits: %s", upload.uuid, error)
+            # Behind the others, which it would keep waiting each time: it may take long to fail.
+            Upload.objects.filter(pk=upload.pk).update(changed_at=timezone.now())
         except UploadMissing:
             continue  # it was cancelled meanwhile
         else:
@@ -114,10 +117,17 @@ def expire() -> int:
     expired = 0
     for upload in late.exclude(received=F("bytes"))[:_AT_ONCE]:
         expired += _end(upload, UploadState.EXPIRED, "It was not sent to its end in time.")
-    old = timezone.now() - KEEP_SESSIONS
-    Upload.objects.exclude(state=UploadState.ARRIVING).filter(changed_at__lt=old).delete()
-    UploadSession.objects.filter(created_at__lt=old, uploads=None).delete()
+    _forget_old(timezone.now() - KEEP_SESSIONS)
     return expired + _delete_strays()
+
+
+def _forget_old(old: datetime) -> None:
+    ended = Upload.objects.exclude(state=UploadState.ARRIVING)
+    ended.filter(session=None, changed_at__lt=old).delete()
+    # A session goes as a whole: what is left of it would tell wrong numbers.
+    is_recent = Q(state=UploadState.ARRIVING) | Q(changed_at__gte=old)
+    recent = Upload.objects.filter(is_recent, session=OuterRef("pk"))
+    UploadSession.objects.filter(~Exists(recent), created_at__lt=old).delete()
 
 
 def _make_image(upload: Upload) -> None:

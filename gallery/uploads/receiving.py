@@ -7,10 +7,8 @@ holds nobody up.
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Protocol
 
 from django.conf import settings
@@ -19,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 
-from gallery.errors import StorageUnavailable
+from gallery import disk_room
 from gallery.models import Upload, UploadSession, UploadState
 from gallery.uploads import parts
 from gallery.uploads.descriptions import NewUpload, of_folders
@@ -36,7 +34,7 @@ from gallery.videos import limits
 
 PIECE_BYTES = 2**20  # what a request holds in memory, and the most that is lost of a broken one
 MAX_BYTES = 2**53  # past it JSON and browsers count wrongly, and no file is that long
-_QUOTA_LOCK = 0x75706C64  # "upld": class of the advisory locks, one a user
+_BEGIN_LOCK = 0x75706C64  # "upld": the advisory lock of whoever begins an upload
 
 GONE = "This upload was not finished in time, and what had arrived was removed. Send it again."
 CANCELLED = "This upload was cancelled."
@@ -53,7 +51,8 @@ def begin(owner: AbstractBaseUser, new: NewUpload, session: UploadSession | None
     """Return the row of a file that will be sent.
 
     Raise UploadTooLarge for a file that would not be taken as an image; its session keeps a row
-    that says so. Raise TooMuchUnfinished where the owner has begun too much already.
+    that says so. Raise TooMuchUnfinished where the owner has begun too much already, and
+    StorageUnavailable where the disk would be full: the database may be on it too.
     """
     if not 0 <= new.size <= MAX_BYTES:
         raise UploadInvalid("Upload-Length must be the file's size in bytes.")
@@ -75,12 +74,14 @@ def begin(owner: AbstractBaseUser, new: NewUpload, session: UploadSession | None
         )
         if session is not None:
             upload.state = UploadState.REFUSED
-            upload.save(force_insert=True)
+            with transaction.atomic():
+                _save(upload)
         raise UploadTooLarge(upload.reason)
     with transaction.atomic():
+        _wait_for_turn()
         _check_quota(owner, new.size)
-        _check_room(new.size)
-        upload.save(force_insert=True)
+        disk_room.check(settings.UPLOAD_DIR, new.size)
+        _save(upload)
     return upload
 
 
@@ -155,11 +156,26 @@ def _about(new: NewUpload, session: UploadSession | None) -> dict[str, object]:
     return about.to_json()
 
 
-def _check_quota(owner: AbstractBaseUser, size: int) -> None:
-    """Hold back others of the same owner until the transaction ends, and count what he has."""
+def _save(upload: Upload) -> None:
+    """Write the row; in its session it takes the place of one in which the same file failed.
+
+    Else the session would count that file twice.
+    """
+    if upload.session is not None and upload.fingerprint:
+        same = Upload.objects.filter(
+            owner=upload.owner_id, session=upload.session, fingerprint=upload.fingerprint
+        )
+        same.filter(state__in=(UploadState.REFUSED, UploadState.EXPIRED)).delete()
+    upload.save(force_insert=True)
+
+
+def _wait_for_turn() -> None:
+    """Hold back who else begins an upload until the transaction ends: each counts the others'."""
     with connection.cursor() as cursor:
-        key = owner.pk % 2**31
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_QUOTA_LOCK, key])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_BEGIN_LOCK])
+
+
+def _check_quota(owner: AbstractBaseUser, size: int) -> None:
     unfinished = Upload.objects.filter(owner_id=owner.pk, state=UploadState.ARRIVING)
     begun = unfinished.aggregate(files=Count("pk"), bytes=Sum("bytes", default=0))
     how = "Finish or cancel some of them, or wait: what nobody goes on with is removed."
@@ -170,15 +186,6 @@ def _check_quota(owner: AbstractBaseUser, size: int) -> None:
             f"Your unfinished uploads would have {(begun['bytes'] + size) / 1e6:,.0f} MB; "
             f"{settings.UPLOAD_UNFINISHED_BYTES / 1e6:,g} MB are allowed. {how}"
         )
-
-
-def _check_room(size: int) -> None:
-    """Raise StorageUnavailable where the disk would be full: the database may be on it too."""
-    place = Path(settings.UPLOAD_DIR)
-    while not place.exists():
-        place = place.parent
-    if shutil.disk_usage(place).free < size + settings.UPLOAD_FREE_BYTES:
-        raise StorageUnavailable("The server's disk is nearly full. Try again later.")
 
 
 def _deadline() -> datetime:

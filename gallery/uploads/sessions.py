@@ -11,7 +11,7 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from gallery.descriptions import Description
-from gallery.models import FolderUse, State, Upload, UploadSession, UploadState
+from gallery.models import FolderUse, OnDuplicates, State, Upload, UploadSession, UploadState
 from gallery.uploads import parts
 from gallery.uploads.errors import UploadMissing
 
@@ -79,6 +79,17 @@ def announce(session: UploadSession, files: int) -> None:
     session.save(update_fields=["expected"])
 
 
+def on_duplicates(session: UploadSession) -> str:
+    """Return what its sender wanted done with what he has already; "" where no file tells.
+
+    What was stored although it is like another tells nothing: its sender may have said so of that
+    file alone.
+    """
+    stored_all_the_same = Q(duplicates=OnDuplicates.NOTE, like__isnull=False)
+    latest = session.uploads.exclude(stored_all_the_same).order_by("-pk")
+    return latest.values_list("duplicates", flat=True).first() or ""
+
+
 def counts(session: UploadSession) -> Counts:
     by_state = {f"uploads_{state}": Count("pk", Q(state=state)) for state in UploadState.values}
     by_image = {f"images_{state}": Count("pk", Q(image__state=state)) for state in State.values}
@@ -113,7 +124,7 @@ def known(
     )
     is_stored = Q(image__isnull=False)
     is_open = Q(state=UploadState.ARRIVING, expires_at__gt=timezone.now())
-    found = uploads.filter(is_stored | is_open).select_related("image").order_by("pk")
+    found = uploads.filter(is_stored | is_open).select_related("image", "like").order_by("pk")
     # A stored one goes before one that was begun again.
     return {
         upload.fingerprint: upload for upload in sorted(found, key=lambda one: bool(one.image_id))

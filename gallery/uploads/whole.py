@@ -31,7 +31,8 @@ def take_in(session: UploadSession, files: Iterable[File[bytes]], duplicates: On
             added = add_sent_file(new, note=partial(_record_image, session, file, duplicates))
         except ImageRefused as refusal:
             like = refusal.image if isinstance(refusal, LikeAnother) else None
-            _record(session, file, state=UploadState.REFUSED, reason=str(refusal), like=like)
+            became = {"state": UploadState.REFUSED, "reason": str(refusal), "like": like}
+            _record(session, file, duplicates, **became)
             continue
         found = likeness.note_of(added)
         if found is not None:
@@ -45,15 +46,18 @@ def _record_image(
 ) -> None:
     likeness.check(added, duplicates)
     state = UploadState.NEW if added.is_new else UploadState.HELD
-    _record(session, file, state=state, image=added.image)
+    _record(session, file, duplicates, state=state, image=added.image)
 
 
-def _record(session: UploadSession, file: File[bytes], **became: object) -> None:
+def _record(
+    session: UploadSession, file: File[bytes], duplicates: OnDuplicates, **became: object
+) -> None:
     size = file.size or 0
     Upload.objects.create(
         session=session,
         owner=session.owner,
         path=clean_path(file.name or ""),
+        duplicates=duplicates,
         bytes=size,
         received=size,
         expires_at=timezone.now(),

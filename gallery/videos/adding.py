@@ -7,10 +7,12 @@ next one begins anew. So a frame is never there twice, and no video lacks some o
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import PurePath
 
 from django.conf import settings
@@ -24,12 +26,14 @@ from gallery.decoding.videos import Frame, OpenVideo, Plan, Probed
 from gallery.errors import ImageRefused
 from gallery.ingest import Added, NewImage
 from gallery.models import Image, Video
+from gallery.storage.flows import in_parallel
 from gallery.videos import limits
 from gallery.videos.containers import Container
 from gallery.videos.times import clock
 
 _SHORT = 0.1  # of its length, that the pictures of a sound video may end before the sound
 _SCENE_SECONDS = 1.0  # between two frames of different scenes, at least
+_STORED_AT_ONCE = 4  # frames: a bucket takes its time for each of their files
 
 
 def add_video(
@@ -49,17 +53,8 @@ def add_video(
         return held
     with ExitStack() as undo, decoding.opened(new.file) as opened:
         probed = _probed(opened)
-        video = Video(
-            owner_id=new.owner.pk,
-            sha256=sha256,
-            original_name=new.original_name,
-            mime_type=container.mime_type,
-            width=probed.width,
-            height=probed.height,
-            bytes=size,
-            seconds=probed.seconds,
-            visibility=new.visibility,
-        )
+        video = _described(new, container, probed)
+        video.sha256, video.bytes = sha256, size
         said = _said_of_all(new, probed)
         frames = _store_frames(video, said, opened, undo)
         new.file.seek(0)
@@ -119,6 +114,19 @@ def _probed(opened: OpenVideo) -> Probed:
     return probed
 
 
+def _described(new: NewImage, container: Container, probed: Probed) -> Video:
+    """Return the record, unsaved, without its file."""
+    return Video(
+        owner_id=new.owner.pk,
+        original_name=new.original_name,
+        mime_type=container.mime_type,
+        width=probed.width,
+        height=probed.height,
+        seconds=probed.seconds,
+        visibility=new.visibility,
+    )
+
+
 def _said_of_all(new: NewImage, probed: Probed) -> NewImage:
     """Return what is said of every frame: what the video's maker wrote where its sender is mute."""
     is_placed = new.latitude is not None
@@ -143,12 +151,11 @@ def _plan(video: Video) -> Plan:
 
 def _store_frames(video: Video, said: NewImage, opened: OpenVideo, undo: ExitStack) -> list[Image]:
     """Store the files of all frames; return their records, unsaved."""
-    images: list[Image] = []
     frames = opened.frames(_plan(video))
-    for frame in frames:
-        images.append(_stored(video, said, frame, undo))
-        if len(images) == settings.VIDEO_MAX_FRAMES:
-            break
+    # While some are stored, the next are decoded.
+    store = partial(_stored, said, undo)
+    most = itertools.islice(frames, settings.VIDEO_MAX_FRAMES)
+    images = list(in_parallel(store, most, threads=_STORED_AT_ONCE))
     if not images:
         raise ImageRefused("No picture of the video can be decoded.")
     is_whole = len(images) < settings.VIDEO_MAX_FRAMES or next(frames, None) is None
@@ -169,7 +176,8 @@ def _notice(video: Video, opened: OpenVideo, ended_at: float | None) -> str:
     return "Parts of it are damaged and have no frames." if opened.is_damaged else ""
 
 
-def _stored(video: Video, said: NewImage, frame: Frame, undo: ExitStack) -> Image:
+def _stored(said: NewImage, undo: ExitStack, frame: Frame) -> Image:
+    """Store the files of a frame; return its record, unsaved."""
     new = replace(
         said,
         file=io.BytesIO(frame.jpeg),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from django.conf import settings
+from django.db import IntegrityError
 
 from gallery import ingest
 from gallery.errors import ImageRefused, StorageUnavailable
@@ -15,6 +17,7 @@ from gallery.trees import names
 from gallery.videos import adding
 from gallery.videos.containers import KINDS, Container, container_of
 
+_TRIES = 3
 _one_video = threading.Lock()
 
 
@@ -26,8 +29,8 @@ def add_file(new: NewImage, *, note: Callable[[Added], None] = lambda _: None) -
     """Store an image, or a video with its frames; raise as `ingest.add_image` does."""
     container = _video(new)
     if container is None:
-        return ingest.add_image(new, note=note)
-    return adding.add_video(new, container, note=note)
+        return _unless_deleted(partial(ingest.add_image, new, note=note))
+    return _unless_deleted(partial(adding.add_video, new, container, note=note))
 
 
 def add_sent_file(new: NewImage, *, note: Callable[[Added], None] = lambda _: None) -> Added:
@@ -36,7 +39,7 @@ def add_sent_file(new: NewImage, *, note: Callable[[Added], None] = lambda _: No
     One video at a time holds one thread of a process; the others are there for all else.
     """
     if _video(new) is None:
-        return ingest.add_image(new, note=note)
+        return add_file(new, note=note)
     if not _one_video.acquire(blocking=False):
         raise VideosBusy("The server is at another video. Send this one again in some minutes.")
     try:
@@ -48,6 +51,16 @@ def add_sent_file(new: NewImage, *, note: Callable[[Added], None] = lambda _: No
 def look_at(new: NewImage) -> Image | None:
     """Say what `add_file` would do, and store nothing, as `ingest.look_at` does."""
     return ingest.look_at(new) if _video(new) is None else adding.look_at(new)
+
+
+def _unless_deleted(add: Callable[[], Added]) -> Added:
+    """Add a file; anew where its album, or the image that was there, is just being deleted."""
+    for _ in range(_TRIES - 1):
+        try:
+            return add()
+        except IntegrityError:
+            continue
+    return add()
 
 
 def _video(new: NewImage) -> Container | None:

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from gallery.duplicates import decisions, forgetting, review
 from gallery.duplicates.decisions import Choice
 from gallery.duplicates.forgetting import Place
-from gallery.errors import DuplicatesChanged
+from gallery.errors import DuplicatesChanged, StorageUnavailable
 from gallery.views.images import own_image
 from gallery.views.requests import LoggedIn
 
@@ -50,6 +50,8 @@ def decide(request: LoggedIn, pk: int) -> HttpResponse:
         decision(_choice(request, pk), request.user)
     except DuplicatesChanged as error:
         return _page(request, str(error), status=409)
+    except StorageUnavailable as error:
+        return _page(request, str(error), status=503)
     messages.success(request, sentence)
     after = _after(request.POST.get("after", ""))
     address = reverse("duplicates")

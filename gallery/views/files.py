@@ -23,7 +23,7 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_safe
 
 from gallery import originals, thumbnails
-from gallery.models import Image
+from gallery.models import Image, Video
 from gallery.originals import Sendable, Stored
 from gallery.storage.links import Link, Wanted
 
@@ -144,14 +144,14 @@ def redirect(link: Link) -> HttpResponseBase:
 
 def disposition(image: Image, *, is_download: bool) -> str:
     is_attached = is_download or image.mime_type not in SHOWN_INLINE
-    return str(content_disposition_header(is_attached, download_name(image)))
+    extension = EXTENSION_BY_MIME_TYPE.get(image.mime_type, ".bin")
+    return str(content_disposition_header(is_attached, download_name(image, extension)))
 
 
-def download_name(image: Image) -> str:
+def download_name(record: Image | Video, extension: str) -> str:
     """Return the file's name without what a file system or a header could take amiss.
 
     The ending is that of the bytes: "page.html" that is a JPEG becomes "page.jpg".
     """
-    stem = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", PurePath(image.original_name).stem)
-    extension = EXTENSION_BY_MIME_TYPE.get(image.mime_type, ".bin")
-    return f"{stem[:150].strip(' .') or image.uuid}{extension}"
+    stem = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", PurePath(record.original_name).stem)
+    return f"{stem[:150].strip(' .') or record.uuid}{extension}"

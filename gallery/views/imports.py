@@ -176,17 +176,19 @@ def _context(request: LoggedIn, run: ImportRun) -> dict[str, Any]:
     far = ledger.progress(run)
     state = _state(request)
     left_alone = ledger.is_left_alone(run)
+    stands_still = ledger.stands_still(run)
     return {
         "run": run,
         "progress": far,
         "notice": records.notice(run),
         "phase": _phase(run, is_left_alone=left_alone),
         "is_active": run.state in ledger.ACTIVE,
-        "is_working": run.state in (RunState.WAITING, RunState.RUNNING),
+        "is_working": run.state in ledger.BRINGS_IN,
         "is_left_alone": left_alone,
-        "may_resume": left_alone or run.state in (RunState.PAUSED, RunState.BROKEN),
+        "may_resume": stands_still,
         "may_retry": bool(far.by_state[ItemState.FAILED])
-        and run.state not in (RunState.PAUSED, RunState.UNDOING, RunState.UNDONE),
+        and not stands_still
+        and run.state not in (RunState.UNDOING, RunState.UNDONE),
         "may_undo": not run.is_dry_run and run.state not in (RunState.UNDOING, RunState.UNDONE),
         "tabs": _tabs(run, far, state),
         "state": state,

@@ -74,6 +74,8 @@ def session_page(request: LoggedIn, uuid: uuid.UUID) -> HttpResponse:
     context = _progress_context(session, request)
     if not request.htmx:
         form = UploadForm.of(session)
+        if duplicates := sessions.on_duplicates(session):
+            form.initial["duplicates"] = duplicates
         context |= _form_context(form, request.user)
         response = render(request, "gallery/upload.html", context)
     elif request.GET.get("seen") == context["seen"]:

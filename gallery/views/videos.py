@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -30,8 +28,9 @@ from gallery.views.requests import LoggedIn, Request, may_search
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
-# The most that one request is given: a player that is paused must not hold a thread of ours until
-# somebody comes back. It asks for the next part when it wants it.
+# The most that is sent of a range: a player that is paused must not hold a thread of ours until
+# somebody comes back. It asks for the next part when it wants it. Who asks for no range cannot be
+# answered with one, and gets the whole.
 PART_BYTES = 4 * 2**20
 
 
@@ -62,7 +61,8 @@ def video_file(request: Request, uuid: UUID) -> HttpResponseBase:
         raise Http404("The file is gone.") from error
     except OSError as error:
         return files.unavailable(wanted.name, error)
-    response.headers.setdefault("Cache-Control", "private, max-age=3600")
+    if response.status_code in (200, 206, 304):
+        response.headers["Cache-Control"] = "private, max-age=3600"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; media-src 'self'; sandbox"
     return response
@@ -103,9 +103,7 @@ def disposition(video: Video, *, is_download: bool) -> str:
     """Return how a browser is to take the file: it plays what it can, and keeps the rest."""
     container = BY_MIME_TYPE.get(video.mime_type)
     is_shown = container is not None and container.is_shown
-    stem = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", PurePath(video.original_name).stem)
-    suffix = container.suffix if container else "bin"
-    name = f"{stem[:150].strip(' .') or video.uuid}.{suffix}"
+    name = files.download_name(video, f".{container.suffix}" if container else ".bin")
     return str(content_disposition_header(is_download or not is_shown, name))
 
 

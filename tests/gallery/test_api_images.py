@@ -216,7 +216,7 @@ def test_anothers_private_image_is_not_there(method, which):
     address = f"{IMAGES}/{image.uuid if which == 'private' else uuid.uuid4()}"
     answer = as_user("bob").generic(method, address, "{}", "application/json")
     assert answer.status_code == 404
-    assert answer.json() == {"detail": "There is no such image here, or you may not see it."}
+    assert answer.json() == {"detail": "There is nothing of this id here, or you may not see it."}
 
 
 def test_a_list_is_newest_first_and_goes_on_where_it_ended():

@@ -62,8 +62,7 @@ def file() -> SimpleUploadedFile:
         ("/api/v1/search", lambda: {"image": file()}),
     ],
 )
-def test_a_request_is_told_to_come_back(ann, busy, address, fields, monkeypatch):
-    monkeypatch.setattr(decoders, "_PATIENCE_SECONDS", 0.2)
+def test_a_request_is_told_to_come_back(ann, busy, address, fields):
     answer = ann.post(address, fields())
     assert answer.status_code == 503
     assert answer["Retry-After"] == "10"

@@ -17,7 +17,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploaded
 from PIL import Image as PillowImage
 
 from embeddings.encoders import registry
-from gallery import inspection, spaces, tasks, thumbnails
+from gallery import inspection, patience, spaces, tasks, thumbnails
 from gallery.decoding import decoders, messages
 from gallery.decoding.messages import Message
 from gallery.decoding.processes import DecoderDied, DecodersUnavailable
@@ -197,7 +197,7 @@ def test_a_machine_short_of_processes_or_files_is_no_image_s_fault(monkeypatch, 
 
 def test_who_waits_for_an_answer_does_not_wait_for_ever(fatal_images, settings, monkeypatch):
     settings.DECODE_PROCESSES, settings.DECODE_SECONDS = 1, 3
-    monkeypatch.setattr(decoders, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(patience, "DECODER_SECONDS", 0.2)
     with ThreadPoolExecutor(1) as pool:
         busy = pool.submit(decoders.study, marked("hang"))
         wait_until(lambda: decode_processes())

@@ -15,6 +15,7 @@ from gallery.importers import Item, Skipped, Source, SourceAway, registry
 from gallery.importers.folder import Folder
 from gallery.importers.watch import Watch
 from gallery.imports import engine, ledger, listing, outages, sent, tasks
+from gallery.imports.half_read import HalfRead
 from gallery.models import ImportRun, ItemState, RunState
 from tests.images import make_images
 from tests.rows import make_user
@@ -129,7 +130,7 @@ def test_what_was_sent_lists_no_more_entries_than_are_allowed(settings):
     engine.work(run)
     assert run.state == RunState.DONE  # on the command line whoever asks knows what it costs
     sent_run = start(Made(count=6, name="b"))
-    sent_run.upload = sent.keep(io.BytesIO(b"x"), "list.txt").folder
+    sent_run.upload = sent.keep(io.BytesIO(b"x"), "list.txt", make_user()).folder
     sent_run.save()
     engine.work(sent_run)
     assert sent_run.state == RunState.BROKEN
@@ -218,6 +219,60 @@ def test_an_outage_of_a_source_ends_when_it_lists_more(monkeypatch):
     monkeypatch.setattr(Made, "items", away_after(1, 2, 3, 4))
     run = brought_in(Made())
     assert (run.state, run.failure, states(run)) == (RunState.DONE, "", {"skipped": 4})
+
+
+def away(asked):
+    def items(self):
+        asked.append(self.name)
+        raise SourceAway("The source is away.")
+        yield
+
+    return items
+
+
+def test_a_source_that_is_away_is_not_asked_before_its_time(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Made, "items", away(asked))
+    deadline = time.monotonic() + 0.7  # it is asked again after a second
+    engine.work(start(Made()), goes_on=lambda: time.monotonic() < deadline)
+    assert len(asked) == 1
+
+
+def test_a_run_that_waits_takes_no_more_than_its_turn(monkeypatch):
+    """However many lists are half read."""
+    asked = []
+    monkeypatch.setattr(Made, "items", away(asked))
+    monkeypatch.setattr(outages, "SECONDS", 3)
+    monkeypatch.setattr(tasks, "_half_read", HalfRead(most=0))
+    run = start(Made(), is_unattended=True)
+    assert tasks.work_on_waiting() == 1
+    run.refresh_from_db()
+    assert (run.state, run.failure) == (RunState.RUNNING, "Waiting: The source is away.")
+
+
+def test_what_a_run_waits_for_is_said_again_after_it_was_paused_and_resumed(monkeypatch):
+    asked, said = [], []
+    monkeypatch.setattr(Made, "items", away(asked))
+    run = start(Made())
+
+    def tell(news):
+        if news.waits and not said:
+            other = ImportRun.objects.get(pk=run.pk)
+            ledger.pause(other)
+            ledger.resume(other)
+            said.append(other.failure)
+
+    engine.work(run, goes_on=lambda: len(asked) < 3, tell=tell)
+    assert said == [""]
+    run.refresh_from_db()
+    assert run.failure == "Waiting: The source is away."
+
+
+def test_one_that_watches_never_gives_up(monkeypatch):
+    monkeypatch.setattr(outages, "SECONDS", -1)
+    outages.Outage(is_endless=True).begin(SourceAway("The source is away."))
+    with pytest.raises(SourceAway):
+        outages.Outage().begin(SourceAway("The source is away."))
 
 
 def test_a_source_that_is_always_away_after_the_same_entries_is_given_up(monkeypatch):

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
 from gallery import ingest, texts
@@ -25,7 +25,7 @@ from gallery.duplicates import verdicts
 from gallery.errors import ImageRefused, StorageUnavailable
 from gallery.importers import Item, ItemUnreadable, Skipped, Source, SourceUnreadable, registry
 from gallery.importers.folder import Folder
-from gallery.imports import engine, leases, ledger, listing, patience, sent, tasks
+from gallery.imports import engine, leases, ledger, listing, restarts, sent, tasks
 from gallery.imports.errors import DatabaseAway, ImportBusy, ImportInvalid, ImportRefused, LeaseLost
 from gallery.ingest import NewImage, add_image
 from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState, Verdict
@@ -367,6 +367,19 @@ def test_a_paused_run_is_not_begun_by_a_retry():
     assert states(run) == {"failed": 1}
 
 
+def test_a_stopped_run_is_not_begun_by_a_retry():
+    Made.refuses["0"] = ItemUnreadable("Not now.")
+    run = brought_in(Made(count=9, breaks_at=4))
+    assert run.state == RunState.BROKEN
+    with pytest.raises(ImportRefused, match=r"cannot be retried\. Resume it first"):
+        ledger.retry_failed(run)
+    # Its command has died.
+    ImportRun.objects.update(state=RunState.RUNNING)
+    with pytest.raises(ImportRefused, match="has ended: resume it first"):
+        ledger.retry_failed(run, is_unattended=True)
+    assert states(run) == {"new": 3, "failed": 1}
+
+
 def test_what_came_to_the_source_since_a_crash_is_seen():
     run = start(Made(count=2))
     leases.take(run).keep(is_listed=True)  # and dies
@@ -401,7 +414,8 @@ def test_rows_that_another_process_took_keep_the_tally_right():
     lease.tally.update({"held": -1})  # taken between a count and the news of it
     row = listing.row_of(Item(key="0", name="0.png"))
     reader = SimpleNamespace(take=lambda **_: [row])
-    work = engine._Work(lease, None, reader, None, lambda _news: None)
+    storer = engine.Storer(lease.run, Made())
+    work = engine._Work(lease, storer, reader, None, lambda _news: None)
     work._list()
     assert (lease.tally["waiting"], lease.tally["held"]) == (1, -1)
 
@@ -434,6 +448,90 @@ def test_a_retry_that_comes_as_the_run_ends_is_not_lost():
     while run.state in ledger.ACTIVE:
         engine.work(run)
     assert states(run) == {"new": 1}
+
+
+def test_a_retry_while_the_run_goes_on_is_counted_at_once(monkeypatch):
+    monkeypatch.setattr(leases, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "IDLE_TICK_SECONDS", 0.05)
+    Made.refuses["0"] = ItemUnreadable("Not now.")
+    is_retried = threading.Event()
+    real, told = Made.open, []
+
+    def open_(self, key):
+        if key == "1":
+            assert is_retried.wait(30)
+        return real(self, key)
+
+    def tell(news):
+        by_state = news.progress.by_state
+        told.append(dict(by_state))
+        if by_state["failed"] and Made.refuses:
+            Made.refuses.clear()
+            ledger.retry_failed(ImportRun.objects.get(pk=run.pk))
+        if by_state["new"]:
+            is_retried.set()
+
+    monkeypatch.setattr(Made, "open", open_)
+    run = start(Made(count=2))
+    engine.work(run, tell=tell)
+    assert min(n for one in told for n in one.values()) == 0
+    assert {"waiting": 1, "new": 1} in [{name: n for name, n in one.items() if n} for one in told]
+    assert states(run) == {"new": 2}
+
+
+def test_a_run_stays_ours_until_what_is_in_progress_is_finished(monkeypatch):
+    """A video, or a slow download, takes longer than a lease."""
+    monkeypatch.setattr(leases, "SECONDS", 1)
+    monkeypatch.setattr(leases, "TICK_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "IDLE_TICK_SECONDS", 0.1)
+    is_open, taken = threading.Event(), []
+    real = Made.open
+
+    def open_(self, key):
+        is_open.set()
+        time.sleep(3)
+        return real(self, key)
+
+    def take():
+        is_open.wait(30)
+        time.sleep(2)
+        try:
+            taken.append(leases.take(ImportRun.objects.get(pk=run.pk)))
+        except ImportBusy as error:
+            taken.append(str(error))
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(Made, "open", open_)
+    run = start(Made(count=1))
+    other = threading.Thread(target=take)
+    other.start()
+    engine.work(run, goes_on=lambda: not is_open.is_set())
+    other.join()
+    assert taken == ["Another process works on this import."]
+    assert states(run) == {"new": 1}
+
+
+def test_what_a_sleeper_lists_is_not_written_when_its_run_is_another_s():
+    run = start(Made(count=2))
+    leases.take(run)
+    rows = [listing.row_of(item) for item in Made(count=2).items()]
+    ImportRun.objects.update(lease_until=timezone.now())  # it slept for longer than a lease
+    other = ImportRun.objects.get(pk=run.pk)
+    ledger.undo(other)
+    engine.work(other)
+    assert other.state == RunState.UNDONE
+    listing.write(run, rows)
+    assert states(run) == {}
+
+
+def test_what_goes_while_it_is_stored_fails_its_item_with_a_sentence():
+    run = start(Made(count=1))
+    item = run.items.create(key="0", name="0.png")
+    run.owner.delete()  # it stays in memory
+    outcome = engine.Storer(run, Made(count=1)).open_and_store(item)
+    assert outcome.reason == "What it belongs to is just being deleted: try it again."
+    assert (Image.objects.count(), files()) == (0, [])
 
 
 def test_a_disk_that_hiccups_is_asked_again(monkeypatch):
@@ -509,6 +607,46 @@ def test_undoing_is_broken_off_and_gone_on_with(monkeypatch):
     assert 0 < Image.objects.count() < 10
     engine.work(run)
     assert (run.state, Image.objects.count(), files()) == (RunState.UNDONE, 0, [])
+
+
+def test_a_run_that_is_begun_in_the_moment_of_an_undoing_gives_way():
+    earlier = brought_in(Made(count=1))
+    run = start(Made(count=1))
+    is_undone, is_over = threading.Event(), threading.Event()
+
+    def undo():
+        with transaction.atomic():
+            ImportRun.objects.select_for_update().get(pk=run.pk)
+            ledger.undo(earlier)
+            is_undone.set()
+            assert is_over.wait(30)
+        connections.close_all()
+
+    def is_waited_for():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return cursor.fetchone()[0]
+
+    def let_go():
+        wait_until(is_waited_for)
+        is_over.set()
+        connections.close_all()
+
+    threads = [threading.Thread(target=undo), threading.Thread(target=let_go)]
+    threads[0].start()
+    is_undone.wait(30)
+    threads[1].start()
+    # What it looks for, it looks for as of before the undoing; it waits for its own row.
+    with pytest.raises(ImportBusy, match="is being undone first"):
+        leases.take(run)
+    for thread in threads:
+        thread.join()
+    run.refresh_from_db()
+    assert run.lease_token is None
+    leases.take(earlier)
 
 
 def test_an_image_that_was_sent_again_by_hand_survives_the_undoing():
@@ -735,7 +873,7 @@ def test_items_that_were_open_at_a_death_come_one_by_one():
 
 
 def test_a_database_that_is_away_is_waited_for(monkeypatch):
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(restarts, "PAUSE_SECONDS", 0.05)
     tried = []
 
     def act():
@@ -746,11 +884,11 @@ def test_a_database_that_is_away_is_waited_for(monkeypatch):
             cursor.execute("SELECT 7")
             return cursor.fetchone()[0]
 
-    assert patience.patient(act) == 7
+    assert restarts.patient(act) == 7
     assert len(tried) == 3
     tried.clear()
     with pytest.raises(DatabaseAway, match="Nothing is lost"):
-        patience.patient(lambda: (tried.clear(), act()), seconds=0.2)
+        restarts.patient(lambda: (tried.clear(), act()), seconds=0.2)
 
 
 def test_connections_that_are_cut_all_the_time_cost_no_image():
@@ -784,7 +922,7 @@ def test_connections_that_are_cut_all_the_time_cost_no_image():
 
 
 def test_a_connection_that_is_lost_after_the_commit_costs_no_file(monkeypatch):
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(restarts, "PAUSE_SECONDS", 0.01)
     real, lost = ingest._store_rows, []
 
     def store_rows(image, new, note, undo):
@@ -925,26 +1063,28 @@ def test_the_worker_works_on_imports_in_turn(monkeypatch):
 
 
 def test_sent_sources_are_removed_when_nobody_needs_them(settings):
-    kept = [sent.keep(io.BytesIO(b"http://a.example/1.png"), f"../{n}.txt") for n in range(4)]
-    assert {one.path.name for one in kept} == {"0.txt", "1.txt", "2.txt", "3.txt"}
+    file = io.BytesIO(b"http://a.example/1.png")
+    kept = [sent.keep(file, f"../{n}.txt", make_user()) for n in range(5)]
+    assert {one.path.name for one in kept} == {f"{n}.txt" for n in range(5)}
     assert oct(kept[0].path.parent.stat().st_mode)[-3:] == "700"
     old = timezone.now() - timezone.timedelta(days=8)
-    for one, (state, finished_at) in zip(
-        kept, [("done", old), ("done", timezone.now()), ("paused", None)], strict=False
-    ):
+    states = [("done", old), ("done", timezone.now()), ("paused", None), ("done", timezone.now())]
+    for n, (one, (state, finished_at)) in enumerate(zip(kept, states, strict=False)):
         run = start(Made())
+        if n < 2:  # these can be retried
+            ImportItem.objects.create(run=run, key="a", name="a", state=ItemState.FAILED)
         ImportRun.objects.filter(pk=run.pk).update(
             upload=one.folder, state=state, finished_at=finished_at
         )
     long_ago = time.time() - 3 * 86_400
-    os.utime(kept[3].path.parent, (long_ago, long_ago))
-    assert sent.remove_old() == 2
-    assert [one.path.exists() for one in kept] == [False, True, True, False]
+    os.utime(kept[4].path.parent, (long_ago, long_ago))
+    assert sent.remove_old() == 3
+    assert [one.path.exists() for one in kept] == [False, True, True, False, False]
 
 
 @pytest.mark.parametrize("state", [RunState.PAUSED, RunState.BROKEN])
 def test_what_was_sent_for_a_run_that_stands_still_is_removed_and_that_is_told(state):
-    kept = sent.keep(io.BytesIO(b"http://a.example/1.png"), "list.txt")
+    kept = sent.keep(io.BytesIO(b"http://a.example/1.png"), "list.txt", make_user())
     run = start(Made(count=1))
     old = timezone.now() - timezone.timedelta(days=8)
     ImportRun.objects.update(upload=kept.folder, state=state, lease_until=old)
@@ -959,8 +1099,8 @@ def test_what_was_sent_for_a_run_that_stands_still_is_removed_and_that_is_told(s
 def test_a_sent_source_that_is_too_large_leaves_nothing_behind(settings):
     settings.IMPORT_UPLOAD_BYTES = 10
     with pytest.raises(ImportInvalid, match="too large"):
-        sent.keep(io.BytesIO(b"x" * 11), "list.txt")
-    assert list(settings.IMPORT_DIR.iterdir()) == []
+        sent.keep(io.BytesIO(b"x" * 11), "list.txt", make_user())
+    assert not settings.IMPORT_DIR.exists()
 
 
 def test_items_of_a_run_are_the_last_word_of_the_ledger():

@@ -11,11 +11,14 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
+from django.utils import timezone
 
 from gallery import worker
+from gallery.descriptions import Description
 from gallery.importers.folder import Folder
-from gallery.imports import engine, leases, ledger
+from gallery.imports import engine, leases, ledger, starting
 from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState
+from gallery.views import imports as views
 from tests.images import make_images
 from tests.rows import make_user
 
@@ -142,7 +145,8 @@ def test_buttons_are_those_that_do_something(ann, run):
 
     assert buttons() == {"retry", "undo"}
     for state, there in (
-        ("running", {"pause", "resume", "retry", "undo"}),  # its command is gone
+        ("running", {"pause", "resume", "undo"}),  # its command is gone
+        ("broken", {"resume", "undo"}),
         ("paused", {"resume", "undo"}),
         ("undoing", set()),
         ("undone", set()),
@@ -277,6 +281,31 @@ def api(client):
 
     client.defaults["HTTP_AUTHORIZATION"] = f"Bearer {ApiToken.issue(make_user(), 'test')}"
     return client
+
+
+def test_no_import_is_hidden_where_the_clock_was_set_back(ann, api, monkeypatch):
+    monkeypatch.setattr(views, "RUNS_SHOWN", 2)
+    ids = []
+    for number in range(5):
+        run = ImportRun.objects.create(owner=make_user(), source="demo", place="")
+        earlier = timezone.now() - timezone.timedelta(days=number)
+        ImportRun.objects.filter(pk=run.pk).update(created_at=earlier)
+        ids.append(run.pk)
+    on_page, in_api, before, next_ = [], [], None, None
+    for _ in range(3):
+        page = ann.get("/imports", {"before": before} if before else {}).context
+        on_page += [run.pk for run, *_ in page["runs"]]
+        before = page["older"]
+        told = api.get("/api/v1/imports", {"k": 2} | ({"before": next_} if next_ else {})).json()
+        in_api += [run["number"] for run in told["imports"]]
+        next_ = told["next"]
+    assert on_page == in_api == ids[::-1]
+
+
+@pytest.mark.parametrize("end", ["zip", "tar", "tgz", "tbz2", "txz", "tar.gz", "tar.bz2", "tar.xz"])
+def test_an_archive_is_known_by_any_of_its_endings(db, end):
+    run = starting.from_file(zipped(), f"Trip.{end.upper()}", make_user(), defaults=Description())
+    assert run.source == "archive"
 
 
 def test_the_api_starts_an_import_of_urls(api):

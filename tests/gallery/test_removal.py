@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import io
 import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from gallery import removal
 from gallery.ingest import NewImage, add_image
-from gallery.models import Caption, Image, ImageEmbedding, ImageEmbeddingJob, Tag
+from gallery.models import Caption, Image, ImageEmbedding, ImageEmbeddingJob, Tag, Video
 from gallery.removal import delete_images
 from tests.images import make_images
 from tests.rows import make_images as make_rows
 from tests.rows import make_space, make_user, make_vectors, store
+from tests.workers import wait_until
 
 
 def add(width: int = 60) -> Image:
@@ -87,3 +90,69 @@ def test_a_sliced_or_joined_queryset_is_deleted_once(transactional_db):
 
 def test_nothing_is_deleted_of_nothing(db):
     assert delete_images(Image.objects.none()) == 0
+
+
+# Two who delete frames of the same videos at once
+
+
+def make_video(n: int) -> Video:
+    return Video.objects.create(
+        uuid=uuid.UUID(int=n), owner=make_user(), sha256=f"{n:064x}", mime_type="video/mp4",
+        width=1, height=1, bytes=1, seconds=9, visibility="public",
+    )  # fmt: skip
+
+
+def make_frame(video: Video, seconds: float) -> int:
+    (frame,) = make_rows(1, video=video, video_seconds=seconds, visibility="private")
+    return int(frame)
+
+
+def delete(*ids: int) -> int:
+    try:
+        return delete_images(Image.objects.filter(pk__in=ids))
+    finally:
+        connection.close()
+
+
+def somebody_waits_for_us() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks "
+            "WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def is_free(row: Image | Video) -> bool:
+    same = type(row)._default_manager.filter(pk=row.pk)
+    return bool(same.select_for_update(skip_locked=True).values_list("pk", flat=True))
+
+
+def test_videos_are_locked_in_one_order_whatever_was_hidden_in_them(transactional_db):
+    # By its identifier, and by where its row lies once an indexed value has changed, the first
+    # comes second.
+    first, second = make_video(2), make_video(1)
+    Video.objects.filter(pk=first.pk).update(sha256="f" * 64)
+    frames = [make_frame(video, 0) for video in (first, second)]
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Video.objects.select_for_update().get(pk=first.pk)
+            deleting = pool.submit(delete, *frames)
+            wait_until(somebody_waits_for_us)
+            assert is_free(second)
+        assert deleting.result(timeout=30) == 2
+    assert not Video.objects.exists()
+
+
+def test_all_images_are_locked_before_their_videos(transactional_db, monkeypatch):
+    monkeypatch.setattr(removal, "_BATCH", 1)
+    video = make_video(1)
+    frames = [make_frame(video, seconds) for seconds in (0, 1)]
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Video.objects.select_for_update().get(pk=video.pk)
+            deleting = pool.submit(delete, *frames)
+            wait_until(somebody_waits_for_us)
+            assert not is_free(Image.objects.get(pk=frames[1]))
+        assert deleting.result(timeout=30) == 2
+    assert not Video.objects.exists()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
+from django.db import connections
 
 from gallery.descriptions import Description
 from gallery.importers.folder import Folder
 from gallery.imports import engine, ledger
 from gallery.ingest import NewImage, add_image
 from gallery.models import Album, Image
+from gallery.videos.intake import add_sent_file
 from tests.images import make_images
 from tests.rows import make_user
 
@@ -79,3 +82,40 @@ def test_one_album_of_all_goes_too_and_a_dry_run_makes_none(folder):
     assert albums() == {"All of it"}
     undone(run)
     assert albums() == set()
+
+
+def test_an_empty_album_of_one_undone_before_is_no_business_of_another(folder, tmp_path):
+    """What was there before stays: its owner has kept it then, and emptied it since."""
+    first = brought_in(folder)
+    file = io.BytesIO(make_images.sound("PNG", width=50, height=20))
+    kept, _ = add_image(NewImage(file=file, owner=make_user(), album="Kept"))
+    undone(first)
+    kept.album = None
+    kept.save()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "2.png").write_bytes(make_images.sound("PNG", width=60, height=20))
+    undone(brought_in(str(tmp_path / "other")))
+    assert albums() == {"Kept"}
+
+
+def test_an_upload_whose_album_goes_in_that_moment_comes_all_the_same(folder):
+    before = Album.objects.create(owner=make_user(), name="Trip")
+    file = io.BytesIO(make_images.sound("PNG", width=50, height=20))
+    new = NewImage(file=file, owner=make_user(), album="Trip", original_name="1.png")
+    deleted = []
+
+    def delete():
+        before.delete()
+        connections.close_all()
+
+    def note(_added):
+        if not deleted:
+            deleted.append(before.pk)
+            thread = threading.Thread(target=delete)
+            thread.start()
+            thread.join()
+
+    added = add_sent_file(new, note=note)
+    assert added.is_new
+    assert Image.objects.get().album == Album.objects.get()
+    assert Album.objects.get().pk not in deleted

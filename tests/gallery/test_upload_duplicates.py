@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 
-from gallery.duplicates import verdicts
-from gallery.models import Image, Upload, UploadSession, UploadState, Verdict
+from gallery.duplicates import LikeAnother, likeness, verdicts
+from gallery.ingest import Added, NewImage, add_image
+from gallery.models import Image, OnDuplicates, Upload, UploadSession, UploadState, Verdict
 from gallery.uploads import finishing, parts
 from tests.gallery.duplicates.pictures import encoded, half, scene, stored
 from tests.gallery.test_upload_page import FIELDS
-from tests.gallery.test_upload_parts import TUS, begin
+from tests.gallery.test_upload_parts import SESSIONS, TUS, begin, patch
 from tests.rows import make_user
 
 pytestmark = pytest.mark.django_db
@@ -95,6 +103,55 @@ def test_what_was_told_apart_is_stored(ann, held):
     assert sent(ann, SAME, filename="copy", duplicates="refuse-near").status_code == 201
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("content", "wanted"), [(SAME, OnDuplicates.REFUSE), (NEAR, OnDuplicates.REFUSE_NEAR)]
+)
+def test_of_two_alike_that_come_in_together_one_is_stored(content, wanted):
+    owner = make_user()
+    are_written, are_checked = threading.Barrier(2), threading.Barrier(2)
+
+    def note(added):
+        are_written.wait(30)  # neither is committed
+        likeness.check(added, wanted)
+        # If both were let through, both come here before either is committed.
+        with suppress(threading.BrokenBarrierError):
+            are_checked.wait(1)
+
+    def add(one):
+        try:
+            return add_image(NewImage(file=io.BytesIO(one), owner=owner), note=note)
+        except LikeAnother as refusal:
+            return refusal
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(add, (encoded(scene(1), "PNG"), content)))
+    (added,) = (one for one in outcomes if isinstance(one, Added))
+    (refusal,) = (one for one in outcomes if isinstance(one, LikeAnother))
+    assert refusal.image == added.image == Image.objects.get()
+
+
+def test_who_waits_long_for_others_of_his_is_told_to_come_again(ann):
+    database = connection.get_connection_params()
+    names = ("dbname", "user", "password", "host", "port")
+    known = {name: database[name] for name in names if database.get(name)}
+    key = [likeness._LOCK, make_user().pk]
+    with psycopg.connect(**known) as other, connection.cursor() as cursor:
+        other.execute("SELECT pg_advisory_lock(%s, %s)", key)
+        cursor.execute("SET LOCAL statement_timeout = 1000")
+        answer = sent(ann, SAME, filename="a.bmp", duplicates="refuse")
+        assert (answer.status_code, answer.json()["detail"]) == (503, likeness.BUSY)
+        cursor.execute("SET LOCAL statement_timeout = 0")
+    assert not Image.objects.exists()
+    assert files() == set()
+    upload = Upload.objects.get()
+    assert (upload.state, upload.attempts) == (UploadState.ARRIVING, 0)
+    again = patch(ann, f"/api/v1/uploads/{upload.uuid}", len(SAME), b"")
+    assert again["Upload-State"] == "new"
+
+
 def test_another_s_images_are_not_told_of(client, held):
     client.force_login(make_user("bob"))
     assert sent(client, SAME, filename="copy", duplicates="refuse-near").status_code == 201
@@ -127,6 +184,30 @@ def test_the_form_without_script_stores_none_of_it_either(ann, held):
 def test_the_page_asks_unless_it_is_told_otherwise(ann):
     page = ann.get("/upload").text
     assert '<option value="refuse-near" selected>is not stored before you say so</option>' in page
+
+
+def chosen(client, session):
+    page = client.get(session.get_absolute_url()).text
+    (value,) = re.findall(r'<option value="([a-z-]+)" selected>is (?:not )?stored', page)
+    return value
+
+
+@pytest.mark.parametrize("wanted", ["note", "refuse-near"])
+def test_the_page_of_a_session_keeps_to_what_was_chosen(ann, held, wanted):
+    ann.post(SESSIONS, {}, content_type="application/json")
+    session = UploadSession.objects.get()
+    assert chosen(ann, session) == "refuse-near"
+    sent(ann, OTHER, filename="other.png", session=session.uuid, duplicates=wanted)
+    assert chosen(ann, session) == wanted
+    # "Store it" is said of one file.
+    sent(ann, SAME, filename="same.bmp", session=session.uuid, duplicates="note")
+    assert chosen(ann, session) == wanted
+
+
+def test_the_page_keeps_to_what_was_chosen_without_a_script(ann):
+    files = [SimpleUploadedFile("other.png", OTHER)]
+    ann.post("/upload", {"images": files, **FIELDS, "duplicates": "refuse-near"})
+    assert chosen(ann, UploadSession.objects.get()) == "refuse-near"
 
 
 def test_the_api_names_the_image_that_is_there(ann, held):

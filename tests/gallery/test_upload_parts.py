@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 import uuid
 from datetime import timedelta
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from gallery.errors import StorageUnavailable
 from gallery.models import Image, Upload, UploadSession, UploadState
 from gallery.uploads import finishing, parts, receiving
+from gallery.uploads.descriptions import NewUpload
 from gallery.uploads.errors import UploadConflict, UploadError, UploadMissing
 from gallery.uploads.tasks import tend_uploads
 from searchsite.celery import app
-from tests.gallery.uploads import as_user, picture
+from tests.gallery.uploads import as_user, picture, stored
 from tests.rows import make_user
 
 pytestmark = pytest.mark.django_db
@@ -328,6 +332,17 @@ def test_what_nobody_goes_on_with_is_removed(ann, settings):
     assert len(part_files(settings)) == 1
 
 
+def test_what_others_have_begun_counts_as_if_it_were_there(settings, tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    settings.MAX_IMAGE_BYTES = settings.UPLOAD_UNFINISHED_BYTES = free
+    settings.UPLOAD_FREE_BYTES = 0
+    begun = receiving.begin(make_user("ann"), NewUpload(size=free * 6 // 10))
+    with pytest.raises(StorageUnavailable, match="nearly full"):
+        receiving.begin(make_user("bob"), NewUpload(size=free * 6 // 10))
+    receiving.cancel(begun)
+    receiving.begin(make_user("bob"), NewUpload(size=free * 6 // 10))
+
+
 def test_a_part_puts_the_end_off(ann):
     address = begin(ann, part=CONTENT[:100])["Location"]
     Upload.objects.update(expires_at=timezone.now())
@@ -349,6 +364,26 @@ def test_old_sessions_and_files_that_nobody_names_are_removed(ann, settings):
     assert not UploadSession.objects.exists()
     assert part_files(settings) == []
     assert Image.objects.count() == 1
+
+
+def test_a_session_is_forgotten_as_a_whole(ann):
+    session = ann.post(SESSIONS, {"files": 2}, content_type="application/json").json()["id"]
+    begin(ann, part=CONTENT, session=session)
+    begin(ann, picture(2), part=picture(2), session=session)
+    begin(ann, picture(3), part=picture(3))  # in none
+    long_ago = timezone.now() - timedelta(days=31)
+    UploadSession.objects.update(created_at=long_ago)
+    first, _, alone = Upload.objects.order_by("pk")
+    Upload.objects.filter(pk__in=(first.pk, alone.pk)).update(changed_at=long_ago)
+    tend_uploads()
+    record = ann.get(f"{SESSIONS}/{session}").json()
+    assert (record["new"], record["unsent"]) == (2, 0)
+    assert not Upload.objects.filter(pk=alone.pk).exists()
+    Upload.objects.update(changed_at=long_ago)
+    tend_uploads()
+    assert not Upload.objects.exists()
+    assert not UploadSession.objects.exists()
+    assert Image.objects.count() == 3
 
 
 # Processes die
@@ -495,6 +530,18 @@ def test_the_worker_goes_on_at_the_next_tick_after_half_a_minute(ann, monkeypatc
     assert [tend_uploads() for _ in range(3)] == [1, 1, 0]
 
 
+def test_what_cannot_be_stored_keeps_no_other_waiting(ann, monkeypatch):
+    first, _ = (complete(ann, picture(seed)) for seed in (1, 2))
+    Upload.objects.update(changed_at=timezone.now() - timedelta(minutes=5))
+    path = parts.path_of(first.uuid)
+    path.unlink()
+    path.mkdir()  # it cannot be read
+    monkeypatch.setattr(finishing, "TENDED_SECONDS", 0.0)
+    assert [tend_uploads() for _ in range(3)] == [0, 1, 0]
+    first.refresh_from_db()
+    assert (first.state, first.attempts) == (UploadState.ARRIVING, 0)
+
+
 def test_uploads_are_finished_where_no_new_image_waits(settings):
     route = app.amqp.router.route({}, tend_uploads.name)
     assert route["queue"].name == settings.UPKEEP_QUEUE
@@ -598,6 +645,42 @@ def test_a_session_knows_where_its_files_stand(ann):
     assert (more["expected"], more["unsent"]) == (14, 10)
 
 
+def end_too_large(client, settings, **said):
+    settings.MAX_IMAGE_BYTES = 10
+    assert begin(client, **said).status_code == 413
+    settings.MAX_IMAGE_BYTES = 10**6
+
+
+def end_refused(client, settings, **said):
+    wrong = bytes(len(CONTENT))
+    assert begin(client, wrong, part=wrong, **said).status_code == 422
+
+
+def end_late(client, settings, **said):
+    begin(client, part=CONTENT[:100], **said)
+    Upload.objects.filter(received=100).update(expires_at=timezone.now() - timedelta(hours=1))
+    tend_uploads()
+
+
+@pytest.mark.parametrize("fail", [end_too_large, end_refused, end_late])
+def test_a_file_that_failed_and_is_sent_anew_counts_once(ann, settings, fail):
+    session, other = (send_session(ann, files=1).json()["id"] for _ in range(2))
+    said = {"relativePath": "boat.png", "lastModified": "17"}
+    fail(ann, settings, session=other, **said)
+    fail(ann, settings, session=session, **said)
+    fail(ann, settings, session=session, **said)
+    record = ann.get(f"{SESSIONS}/{session}").json()
+    assert (record["refused"] + record["expired"], record["unsent"]) == (1, 0)
+    assert begin(ann, part=CONTENT, session=session, **said).status_code == 201
+    record = ann.get(f"{SESSIONS}/{session}").json()
+    assert (record["new"], record["refused"] + record["expired"]) == (1, 0)
+    # What was stored stays, and so does what another session says.
+    begin(ann, part=CONTENT, session=session, **said)
+    assert ann.get(f"{SESSIONS}/{session}").json()["held"] == 1
+    record = ann.get(f"{SESSIONS}/{other}").json()
+    assert record["refused"] + record["expired"] == 1
+
+
 def known(client, *files):
     return client.post(f"{UPLOADS}/known", {"files": files}, content_type="application/json")
 
@@ -617,6 +700,22 @@ def test_a_file_that_was_sent_before_is_known_again(ann):
     assert known(as_user("bob"), file).json() == [None]
     Image.objects.all().delete()
     assert known(ann, file).json() == [None]
+
+
+def test_many_files_are_asked_for_in_as_many_statements_as_one(ann):
+    like = stored(99)
+    files = []
+    for seed in range(5):
+        content = picture(seed)
+        begin(ann, content, part=content, relativePath=f"{seed}.png", lastModified="17")
+        files.append({"path": f"{seed}.png", "bytes": len(content), "modified": "17"})
+    Upload.objects.update(like=like)
+    statements = []
+    for asked in (files[:1], files):
+        with CaptureQueriesContext(connection) as captured:
+            assert {one["like"] for one in known(ann, *asked).json()} == {str(like.uuid)}
+        statements.append(len(captured))
+    assert statements[0] == statements[1]
 
 
 def test_asking_for_too_much_or_rubbish_gets_a_sentence(ann):

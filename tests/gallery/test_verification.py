@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 
 import pytest
 from django.core.files.storage import default_storage
@@ -25,7 +26,7 @@ from gallery.models import (
 )
 from gallery.pipeline import embed_waiting
 from gallery.removal import delete_images
-from gallery.verification import disagreements
+from gallery.verification import disagreements, of_runs
 from tests.gallery.uploads import stored
 from tests.rows import make_user
 
@@ -146,6 +147,45 @@ def test_a_ledger_that_does_not_say_what_became_of_an_item_is_found(images):
     assert [part for part, _ in found()] == ["imports", "imports"]
     run.items.exclude(key="c").delete()
     assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("state", "is_unattended", "minutes", "is_found"),
+    [
+        (RunState.RUNNING, False, 1, True),
+        (RunState.RUNNING, True, 1, False),
+        (RunState.RUNNING, True, 20, True),
+        (RunState.UNDOING, False, 1, False),
+        (RunState.UNDOING, False, 20, True),
+        (RunState.PAUSED, True, 20, False),
+    ],
+    ids=[
+        "its command died",
+        "between two turns of the worker",
+        "the worker does not come",
+        "between two turns of undoing",
+        "the worker does not come to undo it",
+        "nobody is to work on it",
+    ],
+)
+def test_a_run_that_nobody_works_on_is_found(state, is_unattended, minutes, is_found):
+    ended = timezone.now() - timedelta(minutes=minutes)
+    ImportRun.objects.create(
+        owner=make_user(), source="folder", place="p", title="t", state=state,
+        is_unattended=is_unattended, lease_until=ended,
+    )  # fmt: skip
+    sentences = [one.sentence for one in of_runs()]
+    assert any("nobody works on them" in sentence for sentence in sentences) == is_found
+
+
+def test_a_run_that_was_never_begun_and_is_not_undone_either_is_found():
+    run = ImportRun.objects.create(
+        owner=make_user(), source="folder", place="p", title="t", state=RunState.UNDOING
+    )
+    assert list(of_runs()) == []
+    ImportRun.objects.update(created_at=timezone.now() - timedelta(minutes=20))
+    (one,) = of_runs()
+    assert (one.part, str(run.pk) in one.sentence) == ("imports", True)
 
 
 def test_the_command_tells_programs_too_and_ends_with_status_1(images):

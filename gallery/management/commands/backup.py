@@ -98,7 +98,7 @@ class Command(BaseCommand):
             return
         counts, space = made.file_counts, made.active_space
         out.write(
-            f"{'Whole' if options['check'] else 'Kept'}: {made.rows_of('gallery_image'):,} images, "
+            f"{'Whole' if options['check'] else 'Kept'}: {made.images:,} images, "
             f"{sum(table.rows for table in made.tables):,} rows, {counts.kept:,} files "
             f"({made.files}), {counts.bytes / 1e6:,.1f} MB; "
             f"{len(made.proof.vectors) + len(made.proof.searches)} questions; "
@@ -106,8 +106,9 @@ class Command(BaseCommand):
         )
         if space is not None:
             out.write(f"Encoder: {space.name}, revision {space.revision[:12]}.")
-        if counts.gone:
-            out.write(f"{counts.gone:,} files were deleted with their images meanwhile.")
+        if made.gone.images:
+            n = len(made.gone.images)
+            out.write(f"{n:,} images were deleted meanwhile: a restore leaves them out.")
 
 
 def summary(made: Manifest) -> dict[str, Any]:
@@ -116,7 +117,8 @@ def summary(made: Manifest) -> dict[str, Any]:
     return {
         "id": str(made.id),
         "made_at": made.made_at.isoformat(),
-        "images": made.rows_of("gallery_image"),
+        "images": made.images,
+        "images_gone": len(made.gone.images),
         "rows": sum(table.rows for table in made.tables),
         "files": made.files,
         **{f"files_{name}": n for name, n in made.file_counts.model_dump().items()},

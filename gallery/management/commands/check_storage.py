@@ -64,8 +64,12 @@ class Command(BaseCommand):
                     json.dumps(finding.to_json()) if options["json"] else _line(finding)
                 )
         except (StorageUnavailable, OrphansTooMany) as error:
+            if tally:  # found, and perhaps repaired, before
+                self._sum_up(tally, as_json=options["json"])
             raise CommandError(str(error), returncode=2) from error
-        self._sum_up(tally, as_json=options["json"])
+        left = self._sum_up(tally, as_json=options["json"])
+        if left:
+            raise CommandError(f"{left:,} wrong and not repaired.")
 
     def _findings(self, check: Check) -> Iterator[Finding]:
         with tqdm(total=count_named_files() + outside.count(), unit="file", disable=None) as bar:
@@ -75,15 +79,14 @@ class Command(BaseCommand):
                     bar.clear()
                 yield from findings
 
-    def _sum_up(self, tally: Counter[str], *, as_json: bool) -> None:
+    def _sum_up(self, tally: Counter[str], *, as_json: bool) -> int:
+        """Say how much was found; return how much of it is still wrong."""
         found = {name: tally[name] for name in ("orphaned", "missing", "damaged", "repaired")}
         if as_json:
             self.stdout.write(json.dumps(found))
         else:
             self.stdout.write(", ".join(f"{n:,} {name}" for name, n in found.items()) + ".")
-        left = sum(found.values()) - 2 * found["repaired"]
-        if left:
-            raise CommandError(f"{left:,} wrong and not repaired.")
+        return sum(found.values()) - 2 * found["repaired"]
 
 
 def _line(finding: Finding) -> str:

@@ -72,7 +72,7 @@ class Command(BaseCommand):
             self.stderr.write(sentence)
         known, filled = restored.manifest, restored.filled
         self.stdout.write(
-            f"Restored: {known.rows_of('gallery_image'):,} images, "
+            f"Restored: {known.images:,} images, "
             f"{sum(table.rows for table in known.tables):,} rows, {filled.stored:,} files; "
             f"{filled.held:,} were there already."
         )
@@ -98,7 +98,7 @@ def summary(restored: Restored) -> dict[str, Any]:
     """Return how a restore has ended."""
     return {
         "id": str(restored.manifest.id),
-        "images": restored.manifest.rows_of("gallery_image"),
+        "images": restored.manifest.images,
         "files_stored": restored.filled.stored,
         "files_held": restored.filled.held,
         "files_missing": restored.filled.missing,

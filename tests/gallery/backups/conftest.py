@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
 import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from django.core.management import call_command
+from django.db import connection
 
 from embeddings import live
 from embeddings.models import QuerySample
@@ -69,6 +73,22 @@ def empty(settings, tmp_path: Path):
             shutil.rmtree(settings.INDEX_DIR, ignore_errors=True)
 
     return empty
+
+
+@pytest.fixture
+def other(tmp_path) -> Iterator[dict[str, str]]:
+    """The variables of another machine: a database without tables, an empty folder."""
+    name = f"other_{uuid.uuid4().hex}"
+    with connection.cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE "{name}"')
+    folder = tmp_path / "other"
+    folder.mkdir()
+    yield {
+        "DATABASE_URL": f"{os.environ['DATABASE_URL'].rsplit('/', 1)[0]}/{name}",
+        "DATA_DIR": str(folder),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import psycopg
 from django.core.files.storage import Storage, default_storage
 from django.db import connection
 
@@ -14,12 +15,14 @@ from gallery.storage.listings import stored_files
 
 def rows() -> dict[str, list[Any]]:
     """Return every row of every table that is kept, as text."""
-    found = {}
     with connection.cursor() as cursor:
-        for table in tables.names():
-            cursor.execute(f'SELECT t::text FROM "{table}" t ORDER BY 1')
-            found[table] = [row for (row,) in cursor.fetchall()]
-    return found
+        return _rows(cursor)
+
+
+def rows_of(url: str) -> dict[str, list[Any]]:
+    """Return the same of another database."""
+    with psycopg.connect(url) as there, there.cursor() as cursor:
+        return _rows(cursor)
 
 
 def counts() -> dict[str, int]:
@@ -32,4 +35,12 @@ def contents(storage: Storage = default_storage) -> dict[str, str]:
     for file in stored_files(storage):
         with storage.open(file.name) as opened:
             found[file.name] = hashlib.sha256(opened.read()).hexdigest()
+    return found
+
+
+def _rows(cursor: Any) -> dict[str, list[Any]]:
+    found = {}
+    for table in tables.names():
+        cursor.execute(f'SELECT t::text FROM "{table}" t ORDER BY 1')
+        found[table] = [row for (row,) in cursor.fetchall()]
     return found

@@ -12,44 +12,21 @@ from pathlib import Path
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.core.files import File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from gallery.backups import making, manifest, reading
 from gallery.backups.errors import BackupNotMade
-from gallery.backups.making import Backup
-from gallery.backups.manifest import FileChoice
-from gallery.backups.progress import Silence
-from gallery.models import Image, Video
-from gallery.removal import delete_images
+from gallery.models import Image
 from gallery.storage.bucket import BucketStorage
 from tests.gallery.backups import archives
+from tests.gallery.backups.machines import no_more_than
 from tests.gallery.backups.state import contents
 from tests.gallery.uploads import stored
-from tests.gallery.videos import drawing
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
-
-
-class AtFiles(Silence):
-    """Does something when the database is written and the files are about to be."""
-
-    def __init__(self, act) -> None:
-        super().__init__()
-        self._act = act
-
-    def begin(self, step, *, unit, total=None) -> None:
-        if step == "files":
-            self._act()
-
-
-def made(path: Path, progress: Silence, tmp_path: Path, choice=FileChoice.ALL):
-    backup = Backup(
-        storage=default_storage, files=choice, threads=2, work_dir=tmp_path, progress=progress
-    )
-    with making.new_file(path, replaces=False) as out:
-        return backup.write_to(out)
 
 
 def test_a_backup_is_a_tar_that_only_its_owner_may_read(file, images):
@@ -86,23 +63,6 @@ def test_sessions_are_left_out(images, tmp_path):
     )
     call_command("backup", str(tmp_path / "b.tar"))
     assert b"secret-of-a-login" not in (tmp_path / "b.tar").read_bytes()
-
-
-def test_what_is_deleted_or_added_meanwhile_leaves_no_row_without_its_file(images, tmp_path, empty):
-    def change() -> None:
-        delete_images(Image.objects.filter(pk=images[1].pk))
-        stored(77)
-
-    path = tmp_path / "b.tar"
-    counts = made(path, progress := AtFiles(change), tmp_path).file_counts
-    assert (counts.gone, counts.missing) == (3, 0)
-    assert counts.kept == 3 * len(images) - 3
-    assert progress.told == []
-    empty()
-    call_command("restore", str(path))
-    left = {image.sha256 for image in images} - {images[1].sha256}
-    assert set(Image.objects.values_list("sha256", flat=True)) == left
-    call_command("verify", "--hash")
 
 
 def test_missing_and_damaged_files_are_told_and_the_rest_is_kept(images, tmp_path, capsys, empty):
@@ -200,6 +160,26 @@ def test_a_backup_where_nothing_can_be_written_is_a_sentence(images):
     assert raised.value.returncode == 2
 
 
+NAMES = "The names of the files cannot be written into"
+
+
+def test_a_work_folder_that_takes_nothing_is_told_by_its_own_name(images, tmp_path, settings):
+    settings.DATA_DIR = "/proc/semblance"
+    with pytest.raises(CommandError, match=f"{NAMES} /proc/semblance") as raised:
+        call_command("backup", str(tmp_path / "b.tar"))
+    assert raised.value.returncode == 2
+    assert list(tmp_path.glob("b.tar*")) == []
+
+
+def test_a_full_work_folder_is_told_by_its_own_name(images, tmp_path, monkeypatch):
+    class Out(io.StringIO):
+        buffer = io.BytesIO()
+
+    monkeypatch.setattr(sys, "stdout", Out())
+    with no_more_than(100), pytest.raises(CommandError, match=f"{NAMES} {tmp_path}: File too"):
+        call_command("backup", "-")
+
+
 def test_an_empty_gallery_has_a_backup_too(transactional_db, tmp_path, empty):
     call_command("backup", str(tmp_path / "b.tar"))
     empty()
@@ -281,20 +261,40 @@ def test_what_came_after_a_list_was_made_stays_in_the_storage(images, tmp_path, 
     assert "3 files of the storage have no row: they came after the backup" in told.err
 
 
-def test_a_video_that_is_deleted_meanwhile_is_not_restored(images, tmp_path, empty):
-    video = drawing.stored(drawing.video(seconds=2))
+class Unreadable(io.BytesIO):
+    """A file that is opened, and breaks off."""
+
+    number = 0
+
+    def read(self, *_):
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ETIMEDOUT, errno.ESTALE])
+def test_a_large_file_that_breaks_off_is_damaged_only_by_its_disk(
+    images, tmp_path, monkeypatch, capsys, number
+):
+    """A folder of the network that is away says nothing of its files."""
+    monkeypatch.setattr("gallery.backups.files.MEMORY_BYTES", 100)
+    monkeypatch.setattr(Unreadable, "number", number)
+    real = FileSystemStorage._open
+
+    def breaking(self, name, mode="rb"):
+        opened = real(self, name, mode)
+        if name != images[0].file.name:
+            return opened
+        with opened:
+            return File(Unreadable(opened.read()), name)
+
+    monkeypatch.setattr(FileSystemStorage, "_open", breaking)
     path = tmp_path / "b.tar"
-
-    def gone() -> None:  # as when its frames were read before it was deleted, and its file not yet
-        Video.objects.filter(pk=video.pk).update(file="")
-        default_storage.delete(video.file.name)
-
-    assert made(path, AtFiles(gone), tmp_path).file_counts.gone == 1
-    empty()
-    call_command("restore", str(path))
-    assert not Video.objects.exists()
-    assert Image.objects.count() == len(images)
-    call_command("verify", "--hash")
+    is_damaged = number == errno.EIO
+    match = "0 files were missing and 1 damaged" if is_damaged else os.strerror(number)
+    with pytest.raises(CommandError, match=match) as raised:
+        call_command("backup", str(path))
+    assert raised.value.returncode == (1 if is_damaged else 2)
+    assert path.exists() == is_damaged
+    assert ("is damaged" in capsys.readouterr().err) == is_damaged
 
 
 def test_a_file_that_may_not_be_read_is_not_taken_for_lost(file, images, monkeypatch):

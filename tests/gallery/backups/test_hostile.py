@@ -16,6 +16,7 @@ from django.core.management import CommandError, call_command
 from gallery.backups import manifest, reading
 from gallery.backups.archive import BLOCK, Writer
 from gallery.backups.errors import BackupBroken
+from gallery.backups.manifest import FileChoice
 from tests.gallery.backups import archives
 from tests.gallery.backups.state import counts
 
@@ -111,6 +112,36 @@ def test_a_file_that_leads_elsewhere(sound, tmp_path, name):
     broken(forged, "has a file of the name|no plain file")
     assert not (tmp_path / "outside.png").exists()
     assert not Path(default_storage.path("outside.png")).exists()
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind", "name"),
+    [
+        (FileChoice.ALL, "file", "../outside.png"),
+        (FileChoice.ALL, "thumbnail_small", "/etc/passwd"),
+        (FileChoice.ALL, "thumbnail_large", "thumbnails/ab/of-nobody.webp"),
+        (FileChoice.LIST, "file", "images/ab/of-somebody.png"),
+        (FileChoice.ORIGINALS, "file", "images/ab/of-nobody.png"),
+        (FileChoice.ORIGINALS, "thumbnail_small", "../outside.webp"),
+    ],
+)
+def test_a_row_that_names_a_file_of_no_list(images, tmp_path, empty, choice, kind, name):
+    path = tmp_path / "b.tar"
+    call_command("backup", str(path), "--files", choice)
+    victim = getattr(images[0], kind).name.encode()
+
+    def change(member, content):
+        if member.startswith("database/gallery_image/"):
+            assert victim in content
+            content = content.replace(victim, name.encode())
+        return member, content
+
+    forged = archives.forge(path, tmp_path / "forged.tar", change)
+    empty(keeps_files=choice == FileChoice.LIST)
+    with pytest.raises(CommandError, match="has a row that names") as raised:
+        call_command("restore", str(forged))
+    assert raised.value.returncode == 2
+    assert set(counts().values()) == {0}
 
 
 def test_a_file_with_right_hashes_that_no_list_has(sound, tmp_path):

@@ -1,28 +1,24 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import signal
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.management import CommandError, call_command
-from django.db import connection
 from django.utils import timezone
 
 from embeddings import feed
 from embeddings.models import Snapshot, Space
 from gallery.backups import questions, reading
 from gallery.backups.manifest import Answer
+from gallery.descriptions import Description
+from gallery.imports.tasks import next_run
 from gallery.models import (
     ApiToken,
     Image,
@@ -30,11 +26,14 @@ from gallery.models import (
     ImageEmbeddingJob,
     ImportRun,
     RunState,
+    Upload,
+    UploadState,
 )
 from gallery.pipeline import embed_waiting
-from tests.gallery import commands
+from gallery.uploads import sessions
 from tests.gallery.backups import archives
-from tests.gallery.backups.state import contents, counts, rows
+from tests.gallery.backups.machines import no_more_than, run
+from tests.gallery.backups.state import contents, counts, rows, rows_of
 from tests.gallery.uploads import stored
 from tests.rows import make_user
 
@@ -51,29 +50,6 @@ def refused(file, match: str) -> None:
         restore(file)
     assert raised.value.returncode == 2
     assert set(counts().values()) == {0}
-
-
-@pytest.fixture
-def other(tmp_path) -> Iterator[dict[str, str]]:
-    """The variables of another machine: a database without tables, an empty folder."""
-    name = f"other_{uuid.uuid4().hex}"
-    with connection.cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}"')
-    folder = tmp_path / "other"
-    folder.mkdir()
-    yield {
-        "DATABASE_URL": f"{os.environ['DATABASE_URL'].rsplit('/', 1)[0]}/{name}",
-        "DATA_DIR": str(folder),
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def run(*arguments, status: int = 0, program: str = "", **variables: str) -> str:
-    process = commands.start(*arguments, program=program, **variables)
-    out, err = process.communicate(timeout=400)
-    assert process.returncode == status, err[-3000:]
-    return out + err
 
 
 def test_everything_comes_back_bit_by_bit(file, images, empty, capsys):
@@ -115,10 +91,9 @@ def test_it_is_restored_by_another_process_into_a_database_without_tables(file, 
     out = run("restore", file, **other)
     assert f"Restored: {len(images)} images" in out
     assert "0 answers differ" in out
-    with psycopg.connect(other["DATABASE_URL"]) as there, there.cursor() as cursor:
-        for table, kept in rows().items():
-            cursor.execute(f'SELECT t::text FROM "{table}" t ORDER BY 1')
-            assert [row for (row,) in cursor.fetchall()] == kept, table
+    there = rows_of(other["DATABASE_URL"])
+    for table, kept in rows().items():
+        assert there[table] == kept, table
     assert contents(FileSystemStorage(location=Path(other["DATA_DIR"], "media"))) == contents()
 
 
@@ -161,11 +136,22 @@ import os
 from gallery.backups import questions
 questions.ask_again = lambda *given: os.kill(os.getpid(), 9)
 """
+KILLED_AT_THE_LAST_LOOK = """
+import os
+from gallery import verification
+verification.disagreements = lambda **given: os.kill(os.getpid(), 9)
+"""
 
 
 @pytest.mark.parametrize(
     "program",
-    [KILLED_AT_A_FILE, KILLED_AMONG_ROWS, KILLED_AFTER_THE_ROWS, KILLED_AT_THE_QUESTIONS],
+    [
+        KILLED_AT_A_FILE,
+        KILLED_AMONG_ROWS,
+        KILLED_AFTER_THE_ROWS,
+        KILLED_AT_THE_QUESTIONS,
+        KILLED_AT_THE_LAST_LOOK,
+    ],
 )
 def test_a_restore_that_is_killed_goes_on(file, images, empty, program):
     before, files = rows(), contents()
@@ -181,19 +167,51 @@ def test_a_restore_that_is_killed_goes_on(file, images, empty, program):
         restore(file)
 
 
-def test_what_was_under_way_is_let_go(images, tmp_path, empty):
-    until = timezone.now() + timedelta(hours=1)
+@pytest.mark.parametrize(
+    ("state", "is_unattended"),
+    [
+        (RunState.RUNNING, False),
+        (RunState.RUNNING, True),
+        (RunState.WAITING, True),
+        (RunState.UNDOING, False),
+    ],
+)
+def test_no_import_begins_by_itself(images, tmp_path, empty, state, is_unattended):
     ImportRun.objects.create(
-        owner=images[0].owner, source="folder", state=RunState.RUNNING,
-        lease_token=uuid.uuid4(), lease_until=until,
+        owner=images[0].owner, source="folder", state=state, is_unattended=is_unattended,
+        lease_token=uuid.uuid4(), lease_until=timezone.now() - timedelta(hours=1),
     )  # fmt: skip
-    stored(50).jobs.update(lease_token=uuid.uuid4(), lease_until=until)
     call_command("backup", str(tmp_path / "b.tar"))
     empty()
     restore(tmp_path / "b.tar")
     assert ImportRun.objects.get().state == RunState.PAUSED
-    assert ImageEmbeddingJob.objects.get().lease_token is None
+    assert next_run() is None
     call_command("verify")
+
+
+def test_what_was_under_way_is_let_go(images, tmp_path, empty):
+    until = timezone.now() + timedelta(hours=1)
+    stored(50).jobs.update(lease_token=uuid.uuid4(), lease_until=until)
+    call_command("backup", str(tmp_path / "b.tar"))
+    empty()
+    restore(tmp_path / "b.tar")
+    assert ImageEmbeddingJob.objects.get().lease_token is None
+
+
+def test_uploads_that_had_not_arrived_are_gone(images, tmp_path, empty):
+    owner = images[0].owner
+    session = sessions.start(owner, Description(), files=2)
+    given = {"owner": owner, "bytes": 9, "expires_at": timezone.now() + timedelta(hours=1)}
+    Upload.objects.create(session=session, **given)
+    Upload.objects.create(received=9, **given)  # all of it was there, and no image yet
+    Upload.objects.create(session=session, state=UploadState.NEW, image=images[0], **given)
+    call_command("backup", str(tmp_path / "b.tar"))
+    empty()
+    restore(tmp_path / "b.tar")
+    upload = Upload.objects.get()
+    assert upload.state == UploadState.NEW
+    found = sessions.counts(upload.session)
+    assert (found.arriving, found.unsent, found.new) == (0, 0, 1)
 
 
 # What is there already
@@ -229,17 +247,6 @@ def test_users_who_are_there_are_not_replaced(file, empty):
 
 
 # The disk
-
-
-@contextmanager
-def no_more_than(n: int) -> Iterator[None]:
-    """Files may not grow beyond n bytes: what a full disk looks like."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_is_a_sentence_and_leaves_the_older_backup(file):

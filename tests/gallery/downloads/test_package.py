@@ -11,7 +11,7 @@ from PIL import Image as Picture
 from gallery import downloads
 from gallery.downloads import DownloadFailed, DownloadRefused
 from gallery.ingest import NewImage, add_image
-from searchsite.environment import port_ranges
+from searchsite.setting_values import port_ranges
 from tests.rows import make_user
 
 

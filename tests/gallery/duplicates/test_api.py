@@ -8,12 +8,13 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 
-from gallery import duplicates
+from gallery import duplicates, originals
 from gallery.digests import Digests
 from gallery.duplicates import grouping, likeness, waiting
 from gallery.errors import ImageRefused
 from gallery.ingest import NewImage, add_image
 from gallery.models import DuplicateGroup, DuplicateKind, DuplicatePair, Image, OnDuplicates
+from gallery.storage.originals import Original
 from tests.gallery.duplicates.pictures import encoded, mirrored, scene, stored
 from tests.gallery.uploads import as_user
 from tests.rows import make_images, make_user
@@ -93,6 +94,21 @@ def test_groups_are_listed_and_decided_about():
     assert late.status_code == 409
     assert "has changed" in late.json()["detail"]
     assert Image.objects.count() == 1
+
+
+def test_while_the_storage_is_away_replacing_is_put_off(tmp_path):
+    images = [stored(encoded(scene(1), kind)) for kind in ("PNG", "BMP")]
+    waiting.compare_waiting()
+    originals.refer(images[0], Original(address=str(tmp_path / "away"), key="1.png", version="1:1"))
+    ids = [str(image.uuid) for image in images]
+    answer = as_user().post(
+        f"/api/v1/duplicates/{DuplicateGroup.objects.get().pk}",
+        {"decision": "replace", "main": ids[0], "others": ids[1:], "seen": ids},
+        content_type="application/json",
+    )
+    assert answer.status_code == 503
+    assert "try again later" in answer.json()["detail"]
+    assert Image.objects.count() == 2
 
 
 refuse = partial(duplicates.check, wanted=OnDuplicates.REFUSE)

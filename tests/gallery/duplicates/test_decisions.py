@@ -9,11 +9,13 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 
+from gallery import originals
 from gallery.duplicates import decisions, finding, forgetting, grouping, waiting
 from gallery.duplicates.decisions import Choice
-from gallery.errors import DuplicatesChanged
+from gallery.errors import DuplicatesChanged, StorageUnavailable
 from gallery.ingest import NewImage, add_image
 from gallery.models import (
+    DuplicateCheck,
     DuplicateGroup,
     DuplicatePair,
     DuplicateVerdict,
@@ -22,6 +24,7 @@ from gallery.models import (
 )
 from gallery.query import Mode, Query, TextTerm
 from gallery.search import search
+from gallery.storage.originals import Original
 from tests.gallery.duplicates.pictures import encoded, scene, stored
 from tests.rows import make_user
 from tests.workers import wait_until
@@ -189,6 +192,37 @@ def test_an_image_without_its_file_replaces_nothing(three):
     assert not DuplicateVerdict.objects.exists()
 
 
+@pytest.fixture
+def away(three, tmp_path):
+    """The three, the first of them in a folder of others that is not mounted."""
+    Image.objects.filter(pk=three[0].pk).update(file="")
+    originals.refer(three[0], Original(address=str(tmp_path / "away"), key="a.png", version="1:1"))
+    return three
+
+
+def test_nothing_is_replaced_while_nobody_can_tell_whether_the_main_file_is_there(away):
+    with pytest.raises(StorageUnavailable, match="Nothing was done; try again later"):
+        decisions.replace(choice(away), make_user())
+    assert Image.objects.count() == 3
+    assert not DuplicateVerdict.objects.exists()
+
+
+def test_the_storage_is_asked_while_nothing_is_locked(transactional_db, monkeypatch):
+    images = [stored(encoded(scene(4), kind)) for kind in KINDS]
+    waiting.compare_waiting()
+    storage = Image._meta.get_field("file").storage
+    there, asked = storage.exists, []
+
+    def exists(name):
+        asked.append(connection.in_atomic_block)
+        return there(name)
+
+    with monkeypatch.context() as watched:
+        watched.setattr(storage, "exists", exists)
+        decisions.replace(choice(images), make_user())
+    assert asked == [False]
+
+
 @pytest.mark.parametrize("state", ["waiting", "failed"])
 @pytest.mark.parametrize("decision", [decisions.link, decisions.replace])
 def test_an_image_that_is_not_ready_stands_for_no_others(three, decision, state):
@@ -243,6 +277,34 @@ def test_a_forgotten_verdict_lets_the_two_be_compared_again(three):
     assert forgetting.forget(make_user(), verdict.pk)
     assert waiting.compare_waiting() == 2
     assert DuplicateGroup.objects.get().members.count() == 2
+
+
+def test_a_verdict_that_is_forgotten_while_its_images_are_compared_lets_them_be_compared_again(
+    three, monkeypatch
+):
+    decisions.keep(choice(three), make_user())
+    verdict = DuplicateVerdict.objects.get(
+        first_sha256=min(three[0].sha256, three[1].sha256),
+        second_sha256=max(three[0].sha256, three[1].sha256),
+    )
+    for image in three:  # as when they come in once more
+        DuplicateCheck.objects.create(image=image)
+    compare = finding.compare
+    compared = []
+
+    def compare_and_forget(*given, **options):
+        found = compare(*given, **options)
+        if not compared:
+            assert forgetting.forget(make_user(), verdict.pk)
+        compared.append(given[1])
+        return found
+
+    monkeypatch.setattr(finding, "compare", compare_and_forget)
+    assert waiting.compare_waiting() == 3
+    assert list(map(sorted, compared)) == [[one.pk for one in three], [one.pk for one in three[:2]]]
+    members = DuplicateGroup.objects.get().members.values_list("image", flat=True)
+    assert set(members) == {three[0].pk, three[1].pk}
+    assert not DuplicateCheck.objects.exists()
 
 
 def test_a_version_that_was_passed_on_is_its_own_again_when_its_link_is_forgotten(three):

@@ -151,6 +151,22 @@ def test_a_lease_is_made_longer_before_each_large_image_is_decoded(space, monkey
     assert leases[0] < leases[1] < leases[2]
 
 
+def test_a_lease_that_was_taken_away_is_not_taken_back(space, monkeypatch):
+    ids = put_large(space)
+    free = []
+
+    def decode(image_id: int) -> str:
+        DuplicateCheck.objects.filter(image=ids[0]).update(lease_until=None)
+        free.append(image_id)
+        return "a"
+
+    monkeypatch.setattr(finding, "_all_pixels_sha256", decode)
+    answers = iter([True, True, True, True, True])  # begin, take the batch up, decode all three
+    assert waiting.compare_waiting(goes_on=lambda: next(answers, False)) == 2
+    assert len(free) == 3
+    assert DuplicateCheck.objects.get().image_id == ids[0]
+
+
 def test_a_waiting_image_is_compared_when_it_has_its_vector(space):
     put(space, encoded(scene(1), quality=95), 1)
     other = stored(encoded(scene(1), quality=60))

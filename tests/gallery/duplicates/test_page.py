@@ -5,8 +5,10 @@ import re
 import pytest
 from django.urls import reverse
 
+from gallery import originals
 from gallery.duplicates import forgetting, grouping, review, verdicts, waiting
 from gallery.models import DuplicateGroup, DuplicatePair, DuplicateVerdict, Image, Verdict
+from gallery.storage.originals import Original
 from tests.gallery.duplicates.pictures import encoded, half, scene, stored
 from tests.rows import make_images, make_user
 
@@ -90,6 +92,17 @@ def test_who_comes_second_gets_a_sentence_and_changes_nothing(ann):
     late = ann.post(address, fields)
     assert late.status_code == 409
     assert "This group has changed" in late.text
+    assert Image.objects.count() == 2
+
+
+def test_while_the_storage_is_away_replacing_is_put_off_with_a_sentence(ann, tmp_path):
+    a_group()
+    address, fields = form(ann.get("/duplicates"), decision="replace")
+    main = Image.objects.get(uuid=fields["main"][0])
+    originals.refer(main, Original(address=str(tmp_path / "away"), key="1.png", version="1:1"))
+    page = ann.post(address, fields)
+    assert page.status_code == 503
+    assert "Nothing was done; try again later." in page.text
     assert Image.objects.count() == 2
 
 

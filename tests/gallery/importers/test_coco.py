@@ -231,4 +231,4 @@ def test_of_very_many_captions_of_an_image_the_first_are_taken():
 
 
 def test_one_file_may_be_given_as_it_is():
-    assert Coco(annotations="captions.json").annotations == ("captions.json",)
+    assert Coco(annotations="/data/captions.json").annotations == ("/data/captions.json",)

@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from gallery.importers import Skipped, SourceUnreadable
+from gallery.importers import Item, Skipped, SourceUnreadable
 from gallery.importers.openimages import OpenImages
 from tests.gallery.importers.listing import items, keys, reasons
 
@@ -150,6 +150,21 @@ def test_of_a_folder_only_its_own_images_come_and_the_rest_is_said(published, tm
         ),
         Skipped(key="stranger.jpg", reason="None of the tables lists an image of this name."),
     ]
+
+
+def test_a_folder_that_goes_away_meanwhile_lacks_no_images(published, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    source = published(images(), images=str(folder))
+    with pytest.raises(SourceUnreadable, match="The folder images is empty"):
+        list(source.items())
+    (folder / "4fa8054781a4c382.jpg").write_bytes(b"bytes")
+    listed = source.items()
+    assert isinstance(next(listed), Item)
+    folder.rename(tmp_path / "away")
+    folder.mkdir()  # as a mount point is when its disk is gone
+    with pytest.raises(SourceUnreadable, match="The folder images has been replaced"):
+        list(listed)
 
 
 def test_rows_that_are_wrong_are_named(published):

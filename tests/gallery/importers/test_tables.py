@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import pytest
 from pyarrow import parquet
 
 from gallery import texts
-from gallery.importers import Item, ItemUnreadable, SourceUnreadable
+from gallery.importers import Item, ItemUnreadable, SourceAway, SourceUnreadable
 from gallery.importers.tables import Table
 from gallery.tables import values
 from gallery.tables.folders import ImageFolder
@@ -504,7 +505,7 @@ def test_who_sent_a_table_is_not_told_where_it_lies(written, tmp_path, caplog):
     lost = written("path\na.jpg\n", images=str(tmp_path / "no" / "photos"))
     with pytest.raises(SourceUnreadable) as caught:
         list(lost.items())
-    assert str(caught.value) == "There is no folder photos with images."
+    assert str(caught.value) == "There is no folder photos: No such file or directory."
     assert str(tmp_path) in caplog.text
     with pytest.raises(SourceUnreadable) as caught:
         list(Table(file=str(tmp_path / "no.csv")).items())
@@ -549,6 +550,54 @@ def test_a_folder_that_became_a_link_meanwhile_leads_out_of_no_folder(tmp_path, 
 
 
 def test_a_missing_file_is_told_without_the_place_of_the_folder(tmp_path):
+    (tmp_path / "b.jpg").touch()
     with pytest.raises(ItemUnreadable) as caught:
         ImageFolder(tmp_path).open("a.jpg")
     assert str(caught.value) == "There is no file a.jpg in the folder of images."
+
+
+def test_a_folder_of_images_that_goes_away_stops_the_run_and_not_each_image(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "in").mkdir(parents=True)
+    (folder / "in" / "a.jpg").write_text("a")
+    images = ImageFolder(folder)
+    with pytest.raises(ItemUnreadable, match=r"There is no file b\.jpg"):
+        images.open("b.jpg")
+    folder.rename(tmp_path / "away")
+    with pytest.raises(SourceUnreadable, match="There is no folder photos"):
+        images.open("in/a.jpg")
+    folder.mkdir()  # as a mount point is when its disk is gone
+    with pytest.raises(SourceUnreadable, match="The folder photos has been replaced"):
+        images.open("in/a.jpg")
+    with pytest.raises(SourceUnreadable, match=r"The folder photos is empty\. Is its disk there\?"):
+        ImageFolder(folder)
+
+
+def test_a_folder_of_images_that_does_not_answer_is_not_taken_for_one_without_them(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "a.jpg").write_text("a")
+    folder = ImageFolder(tmp_path)
+
+    def is_file(self):
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    with pytest.raises(SourceAway, match="does not answer: Transport endpoint is not connected"):
+        folder.find("a.jpg")
+    with pytest.raises(OSError, match="not connected"):
+        folder.open("a.jpg")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_the_right_to_read_fails_alone(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_text("a")
+    (tmp_path / "in").chmod(0)
+    folder = ImageFolder(tmp_path)
+    try:
+        assert folder.find("in/a.jpg") is None
+        with pytest.raises(ItemUnreadable, match="cannot be read: Permission denied"):
+            folder.open("in/a.jpg")
+    finally:
+        (tmp_path / "in").chmod(0o700)

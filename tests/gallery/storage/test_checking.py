@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from django.core.files.base import ContentFile
@@ -12,11 +13,14 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from PIL import Image as PillowImage
 
+from gallery import originals
 from gallery.decoding.processes import DecodersUnavailable
+from gallery.errors import StorageUnavailable
 from gallery.storage import checking
 from gallery.storage.checking import Check
+from gallery.storage.originals import Original
 from tests.gallery.storage import servers
-from tests.gallery.uploads import stored
+from tests.gallery.uploads import picture, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -99,6 +103,46 @@ def test_other_bytes_are_told_by_their_number_or_by_their_hash(capsys):
     assert [one["name"] for one in check(capsys, status=1)[0]] == [short.file.name]
     names = {one["name"] for one in check(capsys, "--hash", status=1)[0]}
     assert names == {short.file.name, other.file.name}
+
+
+def test_one_object_that_is_refused_is_one_finding_and_the_others_are_read(moto, use, capsys):
+    bucket = use(servers.made(servers.address(moto, f"b{uuid4().hex}")))
+    refused, other = stored(0), stored(1)
+    key = f"library/{refused.file.name}"
+    bucket.client.put_object(
+        Bucket=bucket.bucket_name, Key=key, Body=picture(0), StorageClass="GLACIER"
+    )
+    bucket.client.put_object(
+        Bucket=bucket.bucket_name, Key=f"library/{other.file.name}", Body=picture(1)[::-1]
+    )
+    found, tally = check(capsys, "--hash", status=1)
+    reason_by_name = {one["name"]: one["reason"] for one in found}
+    assert reason_by_name.keys() == {refused.file.name, other.file.name}
+    assert reason_by_name[refused.file.name].startswith("It cannot be read: the bucket did not")
+    assert tally["damaged"] == 2
+
+
+@pytest.mark.slow
+def test_a_bucket_that_goes_away_while_it_is_read_says_nothing_of_its_files(shaky, proxy, use):
+    use(shaky)
+    stored(0)
+    run = Check(storage=shaky, hashes=True, threads=1).run()
+    shaky.client.meta.events.register(
+        "before-send.s3.GetObject", lambda **_: proxy.fail("busy") if not proxy.fault else None
+    )
+    with pytest.raises(StorageUnavailable, match="503 SlowDown"):
+        list(run)
+
+
+def test_what_was_repaired_before_a_place_could_not_be_read_is_summed_up(capsys, tmp_path):
+    image, orphan = stored(0), f"images/ab/{UUID}.png"
+    default_storage.save(orphan, ContentFile(b"x"))
+    make_old(orphan)
+    originals.refer(image, Original(address=str(tmp_path / "away"), key="0.png", version="1:1"))
+    findings, tally = check(capsys, "--repair", status=2)
+    assert [one["name"] for one in findings] == [orphan]
+    assert tally == {"orphaned": 1, "missing": 0, "damaged": 0, "repaired": 1}
+    assert not default_storage.exists(orphan)
 
 
 def test_a_file_that_is_named_after_the_rows_were_read_is_no_orphan(capsys, monkeypatch):

@@ -56,7 +56,9 @@ def test_images_are_removed_from_a_bucket_by_one_request(bucket, use, requests_o
     assert sent == ["POST"]
 
 
-@pytest.mark.parametrize("answer", [b"501 Not Implemented", b"405 Method Not Allowed"])
+@pytest.mark.parametrize(
+    "answer", [b"501 Not Implemented", b"405 Method Not Allowed", b"404 Not Found"]
+)
 def test_a_server_that_does_not_know_the_request_is_asked_for_each(shaky, proxy, answer):
     made = filled(shaky, 4)
     proxy.refuses_post = answer

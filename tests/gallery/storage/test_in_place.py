@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -331,9 +332,24 @@ def test_a_place_that_is_away_says_nothing_of_its_files_and_the_others_are_looke
     with pytest.raises(CommandError, match=r"The place s3://away/library cannot be read") as raised:
         call_command("check_storage", "--json")
     assert raised.value.returncode == 2
-    assert [json.loads(line)["wrong"] for line in capsys.readouterr().out.splitlines()] == [
-        "missing"
-    ]
+    found, tally = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (found["wrong"], tally["missing"]) == ("missing", 1)
+
+
+def test_a_place_that_nothing_lies_in_any_more_may_be_gone(moto_outside, photos, capsys):
+    moto_outside.put("1.png", picture(1))
+    brought_in(Bucket(url=moto_outside.url, in_place=True))
+    (photos / "2.png").write_bytes(picture(2))
+    brought_in(Folder(path=str(photos), in_place=True))
+    Place.objects.filter(address__startswith="s3").update(
+        address=servers.address("http://127.0.0.1:9", "away", timeout=1)
+    )
+    shutil.rmtree(photos)
+    delete_images(Image.objects.all())
+    assert Place.objects.count() == 2
+    call_command("check_storage", "--json")
+    assert json.loads(capsys.readouterr().out)["missing"] == 0
+    assert not [one for one in verification.disagreements() if one.part == "files"]
 
 
 def test_images_of_a_folder_stay_in_it(photos, client, capsys):

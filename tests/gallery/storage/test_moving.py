@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -15,7 +16,9 @@ from django.core.files.storage import FileSystemStorage, default_storage
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from gallery.errors import StorageUnavailable
 from gallery.models import Image
+from gallery.storage import moving
 from gallery.storage.listings import stored_files
 from gallery.storage.moving import Fate, Move
 from tests.gallery.storage import servers
@@ -99,6 +102,88 @@ def test_half_a_file_at_the_target_is_copied_again(tmp_path):
     new.save(image.file.name, ContentFile(b"half"))
     assert fates(move(default_storage, new, tmp_path)) == ["copied"] * 3
     assert contents(new) == contents(default_storage)
+
+
+class Spoiling(FileSystemStorage):
+    """A disk that keeps other bytes than it is given, and does not do what `fails` names."""
+
+    def __init__(self, *, fails: str, **options) -> None:
+        super().__init__(**options)
+        self.fails = fails
+
+    def _save(self, name, content):
+        return super()._save(name, ContentFile(content.read()[::-1]))
+
+    def _open(self, name, mode="rb"):
+        return self._unless_it_fails("read", super()._open, name, mode)
+
+    def delete(self, name):
+        return self._unless_it_fails("delete", super().delete, name)
+
+    def _unless_it_fails(self, what, act, *given):
+        if what == self.fails:
+            raise OSError(errno.EIO, "Input/output error")
+        return act(*given)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("fails", ["read", "delete"])
+def test_what_failed_is_read_back_by_every_later_run_until_it_is_proved(
+    tmp_path, monkeypatch, fails
+):
+    monkeypatch.setattr(moving, "_AT_ONCE", 2)  # so one batch comes after the other
+    image = stored(0)
+    stored(1)
+    spoiling = Spoiling(location=tmp_path / "new", fails=fails)
+    for _ in range(2):
+        assert fates(move(default_storage, spoiling, tmp_path)) == ["failed"] * 6
+    before = contents(default_storage)
+    path = Path(default_storage.path(image.file.name))
+    path.rename(tmp_path / "lost")
+    new = FileSystemStorage(location=tmp_path / "new")
+    assert fates(move(default_storage, new, tmp_path)) == ["copied"] * 5 + ["failed"]
+    (tmp_path / "lost").rename(path)
+    assert fates(move(default_storage, new, tmp_path)) == ["copied"] + ["held"] * 5
+    assert contents(new) == before
+    assert not list(tmp_path.glob("move-*.json"))
+
+
+@pytest.mark.django_db
+def test_a_journal_that_cannot_be_written_is_told_as_such(tmp_path, settings):
+    stored()
+    new = FileSystemStorage(location=tmp_path / "new")
+    name = Move(source=default_storage, target=new, state_dir=tmp_path)._journal_name()
+    (tmp_path / name).with_suffix(".new").symlink_to("/dev/full")
+    with pytest.raises(StorageUnavailable, match=r"^What is not proved .* No space left on device"):
+        move(default_storage, new, tmp_path)
+    settings.DATA_DIR = tmp_path / "file"
+    settings.DATA_DIR.write_bytes(b"")
+    with pytest.raises(CommandError, match="What is not proved cannot be noted"):
+        call_command("move_storage", str(settings.MEDIA_ROOT), str(tmp_path / "new"))
+
+
+class ReadOnly(FileSystemStorage):
+    def _save(self, name, content):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+
+@pytest.mark.django_db
+def test_a_source_that_takes_no_file_is_told_as_such_before_anything_is_deleted(tmp_path, settings):
+    stored()
+    before = contents(default_storage)
+    source = ReadOnly(location=settings.MEDIA_ROOT)
+    new = FileSystemStorage(location=tmp_path / "new")
+    with pytest.raises(StorageUnavailable, match=r"^FROM takes no file.*: Read-only file system"):
+        move(source, new, tmp_path, deletes=True)
+    assert contents(default_storage) == before
+
+
+@pytest.mark.django_db
+def test_a_target_that_cannot_be_listed_is_named(moto, tmp_path):
+    stored()
+    away = servers.opened(servers.address(moto, "nobodys-bucket"))
+    with pytest.raises(StorageUnavailable, match=r"^TO cannot be listed: .*no such bucket"):
+        move(default_storage, away, tmp_path)
 
 
 @pytest.mark.django_db

@@ -8,6 +8,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 
 from gallery.storage import ranges
+from gallery.storage.clients import BucketUnavailable
 from gallery.storage.ranges import read_range
 from tests.gallery.storage import servers
 from tests.gallery.videos import drawing
@@ -34,6 +35,25 @@ def test_a_part_of_a_file_is_read_and_no_more(storage):
 def test_a_file_that_is_gone_is_told_at_once(storage):
     with pytest.raises(FileNotFoundError):
         read_range(storage, "videos/gone.mp4", 0, 9)
+
+
+def test_a_server_that_gives_it_all_is_not_believed_to_have_given_a_part(moto):
+    bucket = servers.made(servers.address(moto, f"b{uuid4().hex}"))
+    bucket.save("videos/film.mp4", ContentFile(CONTENT))
+    bucket.client.meta.events.register(
+        "before-send.s3.GetObject", lambda request, **_: request.headers.pop("Range") and None
+    )
+    assert b"".join(read_range(bucket, "videos/film.mp4", 0, 99)) == CONTENT[:100]
+    with pytest.raises(BucketUnavailable, match="another part"):
+        read_range(bucket, "videos/film.mp4", 100, 199)
+
+
+def test_what_breaks_off_is_raised_and_not_taken_for_the_end(shaky, proxy):
+    shaky.save("videos/film.mp4", ContentFile(CONTENT))
+    proxy.cut_after = 100_000
+    proxy.fail("cut_answer")
+    with pytest.raises(BucketUnavailable):
+        list(read_range(shaky, "videos/film.mp4", 0, len(CONTENT) - 1))
 
 
 def test_who_does_not_want_it_all_closes_it(storage):

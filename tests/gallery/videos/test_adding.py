@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -197,6 +199,26 @@ def test_a_storage_that_breaks_off_leaves_nothing(film, monkeypatch):
         add_file(new(film))
     assert len(saved) == 13
     assert (Image.objects.count(), Video.objects.count(), files()) == (0, 0, [])
+
+
+def test_frames_are_stored_side_by_side_and_in_the_order_of_time(film, monkeypatch):
+    save, lock = FileSystemStorage._save, threading.Lock()
+    under_way, most = 0, 0
+
+    def slow(storage, name, content):
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)
+        with lock:
+            under_way -= 1
+        return save(storage, name, content)
+
+    monkeypatch.setattr(FileSystemStorage, "_save", slow)
+    frames = stored(film).frames.order_by("pk")
+    assert [frame.video_seconds for frame in frames] == [0.0, 1.0, 2.0, 3.0]
+    assert 1 < most <= adding._STORED_AT_ONCE
 
 
 def test_frames_are_asked_of_nobody_as_duplicates(film):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
+import time
 
 import pytest
 from PIL import Image
 
+from gallery.decoding import decoders
 from gallery.decoding import videos as decoding
 from gallery.decoding.videos import Plan
 from gallery.errors import ImageRefused
@@ -294,6 +297,42 @@ def test_a_decoder_that_takes_too_long_is_told_of_a_video(settings):
     content = drawing.mp4(seconds=20)
     with pytest.raises(ImageRefused, match="longer than 0 seconds"):
         frames_of(content, step=0.2)
+
+
+@pytest.mark.slow
+def test_what_its_frames_are_used_for_is_no_time_of_the_video_s(monkeypatch, settings):
+    monkeypatch.setattr(decoding, "_FRAMES_AT_ONCE", 1)
+    settings.VIDEO_DECODE_SECONDS = 2
+    content = drawing.mp4(seconds=6)
+    with decoding.opened(io.BytesIO(content)) as opened:
+        opened.probe()  # a process has begun
+        frames = opened.frames(Plan(mode="every", step_seconds=1.0, mark="x"))
+        assert len([time.sleep(0.5) for _ in frames]) >= 6
+
+
+@pytest.mark.slow
+def test_the_wait_for_a_free_process_is_no_time_of_the_video_s(monkeypatch, settings):
+    settings.DECODE_PROCESSES = 1
+    monkeypatch.setattr(decoding, "_FRAMES_AT_ONCE", 1)
+    settings.VIDEO_DECODE_SECONDS = 2
+    decoders.close()
+    content = drawing.mp4(seconds=3)
+    probed(content)  # a process has begun
+    taken = threading.Event()
+
+    def hold() -> None:
+        with decoders._current.pool()._slot(None):
+            taken.set()
+            time.sleep(2.5)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        taken.wait(10)
+        assert len(frames_of(content)) >= 3
+    finally:
+        holder.join()
+        decoders.close()
 
 
 def test_key_frames_further_apart_than_one_call_works_cost_time_and_no_frame(monkeypatch):

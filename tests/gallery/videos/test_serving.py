@@ -88,6 +88,7 @@ def test_a_part_behind_the_end_is_416(client, film):
     answer = get(client, stored(film), Range=f"bytes={len(film)}-")
     assert answer.status_code == 416
     assert answer.headers["Content-Range"] == f"bytes */{len(film)}"
+    assert "Cache-Control" not in answer.headers
     assert get(client, stored(film), Range="bytes=-0").status_code == 416
 
 
@@ -109,7 +110,13 @@ def test_a_part_of_another_version_gives_the_whole(client, film):
 def test_who_has_it_already_is_told_so(client, film):
     video = stored(film)
     etag = f'"{video.sha256}"'
-    assert get(client, video, **{"If-None-Match": etag}).status_code == 304
+    held = get(client, video, **{"If-None-Match": etag})
+    assert (held.status_code, held.headers["Cache-Control"]) == (304, "private, max-age=3600")
+
+
+def test_what_is_not_sent_is_not_kept(client, film):
+    answer = get(client, stored(film), **{"If-Match": '"another"'})
+    assert (answer.status_code, answer.headers.get("Cache-Control")) == (412, None)
 
 
 def test_head_tells_the_length_without_the_bytes(client, film):
@@ -219,6 +226,8 @@ def test_the_api_changes_and_deletes_only_what_is_one_s_own(film):
     assert as_user("bob").delete(address).status_code == 403
     hidden = as_user().patch(address, {"visibility": "private"}, content_type="application/json")
     assert hidden.json()["visibility"] == "private"
-    assert as_user("bob").get(address).status_code == 404
+    answer = as_user("bob").get(address)
+    sentence = "There is nothing of this id here, or you may not see it."
+    assert (answer.status_code, answer.json()) == (404, {"detail": sentence})
     assert as_user().delete(address).status_code == 204
     assert not Image.objects.exists()

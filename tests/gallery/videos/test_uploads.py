@@ -84,4 +84,5 @@ def test_a_video_waits_while_its_process_is_at_another_and_images_do_not(film):
         assert patch(ann, other, 0, photo)["Upload-State"] == "new"
         whole = ann.post("/api/v1/images", {"file": io.BytesIO(film)})
         assert (whole.status_code, "another video" in whole.json()["detail"]) == (503, True)
+        assert whole.headers["Retry-After"] == "60"
     assert patch(ann, address, len(film), b"")["Upload-State"] == "new"
