@@ -109,7 +109,7 @@ def decoded(paths: list[Path], encoder: Encoder) -> list[Pixels]:
     pixels = []
     for path in paths:
         with path.open("rb") as file:
-            pixels.append(inspection.open_for_encoder(file, encoder.image_edge))
+            pixels.append(inspection.open_for_encoder(file, encoder.framing.edge))
     return pixels
 
 

@@ -16,6 +16,8 @@ DEFAULTS: MappingProxyType[str, Any] = MappingProxyType(
         "ENCODER_REVISION": "main",
         "ENCODER_DEVICE": "auto",
         "ENCODER_PRECISION": "auto",
+        "ENCODER_CACHE_DIR": "",  # of exported encoders; empty: INDEX_DIR
+        "ENCODER_THREADS": 0,
         "INDEX_POLL_SECONDS": 0.5,
         "INDEX_KIND": "auto",
         "INDEX_MEMORY_MB": 0,

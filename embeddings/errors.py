@@ -11,6 +11,10 @@ class EncoderUnavailable(EmbeddingsError):
     """The encoder cannot be loaded: not there, incomplete, of another kind or revision."""
 
 
+class EncodingFailed(EmbeddingsError):
+    """The encoder broke off at what it was given: the text, the image, or one of a batch."""
+
+
 class VectorInvalid(EmbeddingsError):
     """A vector has the wrong width, is zero, or holds NaN."""
 

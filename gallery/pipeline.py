@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 
 from embeddings import jobs
 from embeddings.encoders import registry
-from embeddings.errors import EncoderUnavailable, VectorInvalid
+from embeddings.errors import EncoderUnavailable, EncodingFailed, VectorInvalid
 from embeddings.models import Space
 from embeddings.vectors import Vectors
 from gallery import spaces, subjects
@@ -127,7 +127,7 @@ def store(encoded: Encoded) -> int:
         return 0
     try:
         return finish(batch, read.ids, vectors())
-    except (VectorInvalid, RuntimeError, ValueError, IndexError) as error:
+    except (EncodingFailed, VectorInvalid, RuntimeError, ValueError, IndexError) as error:
         # One of them breaks the encoder. Each comes back alone, and the guilty one is parked.
         log.exception("A batch of %d could not be encoded.", len(read.ids))
         for id_ in read.ids:

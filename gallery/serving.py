@@ -33,7 +33,7 @@ def _load_encoder() -> None:
     space = _active_space()
     connection.close()  # this thread ends here, and nobody else would
     try:
-        registry.load(space)
+        registry.load(space).encode_texts(["a"])  # the first text opens what texts need
     except EmbeddingsError as error:
         log.error("%s", error)  # the search page says it too
 

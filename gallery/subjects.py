@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from django.conf import settings
 from django.db.models import QuerySet
-from PIL.Image import Image as Pixels
 
 from embeddings.encoders.contract import Encoder
+from embeddings.encoders.framing import Frames, Framing
 from embeddings.jobs import Lease, Queue
 from embeddings.vectors import Vectors
 from gallery import errnos, originals
@@ -141,24 +141,24 @@ class Captions:
 
 def _read_images(images: Sequence[Image], encoder: Encoder) -> Readable:
     decoded: list[int] = []
-    pixels: list[Pixels] = []
+    frames: list[Frames] = []
     unreadable: list[Unreadable] = []
     with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="reading") as pool:
         for image, read in zip(
-            images, pool.map(partial(_read_image, edge=encoder.image_edge), images), strict=True
+            images, pool.map(partial(_read_image, framing=encoder.framing), images), strict=True
         ):
             if isinstance(read, Unreadable):
                 unreadable.append(read)
             else:
                 decoded.append(image.pk)
-                pixels.append(read)
-    return Readable(decoded, partial(encoder.encode_images, pixels), unreadable)
+                frames.append(read)
+    return Readable(decoded, partial(encoder.encode_frames, frames), unreadable)
 
 
-def _read_image(image: Image, *, edge: int) -> Pixels | Unreadable:
+def _read_image(image: Image, *, framing: Framing) -> Frames | Unreadable:
     try:
         with originals.opened(image) as file:
-            return decoders.open_stored(file, edge=edge)
+            return decoders.frame_stored(file, framing)
     except DecoderDied as died:
         # It may have been the machine, short of memory or time.
         return Unreadable(image.pk, str(died))

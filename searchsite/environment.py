@@ -252,6 +252,17 @@ class Environment(BaseSettings):
         default="auto",
         description="Precision of image encoding; `auto`: bfloat16 where the processor has it.",
     )
+    ENCODER_CACHE_DIR: str = Field(
+        default="",
+        description="Folder of encoders as they were exported for this processor, made anew when "
+        "it is lost; empty: `encoders` in `DATA_DIR`.",
+    )
+    ENCODER_THREADS: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads of one process that encodes images on the CPU; 0: one a core.",
+    )
     ENCODER_BATCH: int = Field(
         default=16, ge=1, le=1024, description="Images encoded at once by a worker."
     )

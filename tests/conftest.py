@@ -8,6 +8,7 @@ import pytest
 from django.core.cache import cache
 from django.test import TransactionTestCase
 
+from embeddings.encoders import registry, sources
 from gallery import spaces
 from tests import emptying
 
@@ -21,6 +22,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests come first, so that several processes end at the same time."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exported_encoder() -> None:
+    """No test waits for what is done once."""
+    registry.open_source(sources.find(sources.BUNDLED))
 
 
 @pytest.fixture(autouse=True)

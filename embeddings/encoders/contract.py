@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from PIL.Image import Image as Pixels
 
+    from embeddings.encoders.framing import Frames, Framing
     from embeddings.vectors import Vectors
 
 
@@ -30,13 +31,21 @@ class Encoder(Protocol):
     def dimensions(self) -> int: ...
 
     @property
-    def image_edge(self) -> int:
-        """Pixels of the square it looks at; more than about twice that is lost on it."""
+    def framing(self) -> Framing:
+        """What it looks at of an image; whoever decodes one need give no more."""
         ...
 
-    def encode_images(self, images: Sequence[Pixels]) -> Vectors: ...
+    def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
+        """Return the vectors of images by their frames; of several, the mean's direction."""
+        ...
 
-    def encode_texts(self, texts: Sequence[str]) -> Vectors: ...
+    def encode_images(self, images: Sequence[Pixels]) -> Vectors:
+        """Return the vectors of RGB images."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Return the vectors of texts; one beyond the encoder's length is cut."""
+        ...
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         """Words of the text that the encoder never learned, so that they change nothing."""

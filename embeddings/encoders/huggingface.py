@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from PIL.Image import Image as Pixels
 from PIL.Image import new as new_image
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
+from embeddings.encoders import precisions, reading
+from embeddings.encoders.framing import Frames, means
 from embeddings.encoders.sources import Source
+from embeddings.encoders.tokens import Tokens
 from embeddings.errors import EncoderUnavailable
 from embeddings.vectors import Vectors, normalise
-
-transformers_logging.disable_progress_bar()
-
-# Below this size bfloat16 saves less time than its rounding is worth.
-BFLOAT16_FROM_PARAMETERS = 20_000_000
 
 
 class TorchEncoder:
@@ -36,14 +32,16 @@ class TorchEncoder:
         self._device = torch.device(choose_device(device))
         # Weights are shared by threads, and two forward passes at once only slow each other down.
         self._lock = threading.Lock()
-        # A tokenizer keeps the padding of its last call, so calls must not overlap either.
-        self._tokenizing = threading.Lock()
         try:
-            self._model, self._tokenizer, self._processor = _load(source.folder)
-            self._model = self._model.to(self._device).eval()
+            parts = reading.read(source.folder)
+            self._model = parts.model.to(self._device)
             self._image_dtype = choose_dtype(precision, self._device, self._model.num_parameters())
-            self._text_options = text_options(self._model.config, self._tokenizer)
-            self.image_edge = image_edge(self._processor)
+            self._tokens = Tokens(parts.tokenizer, parts.text_options)
+            self.framing = parts.framing
+            self._scale, self._shift = (
+                torch.from_numpy(values).view(1, 3, 1, 1).to(self._device)
+                for values in (parts.scale, parts.shift)
+            )
             # Tried once, so that what is damaged or of another size is told now.
             self.dimensions = self.encode_texts(["a"]).shape[1]
             image_dimensions = self.encode_images([new_image("RGB", (8, 8))]).shape[1]
@@ -58,31 +56,30 @@ class TorchEncoder:
                 f"and {self.dimensions} for texts."
             )
 
-    def encode_images(self, images: Sequence[Pixels]) -> Vectors:
-        """Return (n, dimensions) of RGB images."""
-        pixels = self._processor(images=list(images), return_tensors="pt")["pixel_values"]
+    def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
+        """Return (n, dimensions) of images by what is looked at of them."""
+        pixels = torch.from_numpy(np.concatenate(frames)).to(self._device)
+        pixels = pixels.permute(0, 3, 1, 2).float() * self._scale - self._shift
         with torch.autocast(
             self._device.type, self._image_dtype, enabled=self._image_dtype != torch.float32
         ):
-            return self._features(
-                self._model.get_image_features, pixel_values=pixels.to(self._device)
-            )
+            vectors = self._features(self._model.get_image_features, pixel_values=pixels)
+        return means(vectors, [len(one) for one in frames])
+
+    def encode_images(self, images: Sequence[Pixels]) -> Vectors:
+        """Return (n, dimensions) of RGB images."""
+        return self.encode_frames([self.framing.frames(image) for image in images])
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dimensions); a text beyond the encoder's length is cut."""
-        with self._tokenizing:
-            tokens = self._tokenizer(list(texts), return_tensors="pt", **self._text_options)
-        return self._features(self._model.get_text_features, **tokens.to(self._device))
+        tokens = {
+            name: torch.from_numpy(values).to(self._device)
+            for name, values in self._tokens.arrays(texts).items()
+        }
+        return self._features(self._model.get_text_features, **tokens)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
-        unknown = self._tokenizer.unk_token_id
-        words = dict.fromkeys("".join(c if c.isalnum() else " " for c in text).split())
-        with self._tokenizing:
-            return tuple(
-                word
-                for word in words
-                if unknown in self._tokenizer(word, add_special_tokens=False)["input_ids"]
-            )
+        return self._tokens.unknown_words(text)
 
     def _features(self, features: Callable[..., Any], **inputs: Any) -> Vectors:
         try:
@@ -91,31 +88,7 @@ class TorchEncoder:
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             # No image's fault: the same batch may pass later, or elsewhere.
             raise EncoderUnavailable(f"The device of the encoder failed: {error}") from error
-        # transformers 5 wraps the features; the remote code of older models does not.
-        vectors = getattr(output, "pooler_output", output)
-        return normalise(cast(torch.Tensor, vectors).float().cpu().numpy())
-
-
-def _load(folder: Path) -> tuple[Any, Any, Any]:
-    """Return model, tokenizer and image processor of a folder."""
-    model, report = AutoModel.from_pretrained(
-        str(folder),
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    for feature in ("get_image_features", "get_text_features"):
-        if not hasattr(model, feature):
-            raise ValueError(f"{type(model).__name__} does not encode both images and texts")
-    if missing := report["missing_keys"]:
-        # They would be filled at random, in each process in another way.
-        raise ValueError(f"its checkpoint lacks {len(missing)} weights")
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    processor = AutoImageProcessor.from_pretrained(
-        str(folder), trust_remote_code=False, backend="pil"
-    )
-    return model, tokenizer, processor
+        return normalise(reading.features_of(output).float().cpu().numpy())
 
 
 def choose_device(device: str) -> str:
@@ -132,33 +105,11 @@ def choose_device(device: str) -> str:
 
 
 def choose_dtype(precision: str, device: torch.device, parameters: int) -> torch.dtype:
-    """Return the precision of image encoding; `auto`: bfloat16 where the processor has it."""
-    if precision != "auto":
-        return cast(torch.dtype, getattr(torch, precision))
-    if parameters < BFLOAT16_FROM_PARAMETERS:
-        return torch.float32
-    if device.type == "cuda":
+    """Return the precision of image encoding; `auto`: bfloat16 where the device has it."""
+    if precision == "auto" and device.type == "cuda":
+        is_worth_it = parameters >= precisions.BFLOAT16_FROM_PARAMETERS
         has_bfloat16 = torch.cuda.is_bf16_supported()
-    else:
-        # Without these instructions bfloat16 is emulated, and slower than float32.
-        capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-        has_bfloat16 = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
-    return torch.bfloat16 if has_bfloat16 else torch.float32
-
-
-def text_options(config: Any, tokenizer: Any) -> dict[str, Any]:
-    """Return how texts are padded and cut, as the encoder's text tower was trained."""
-    tower = getattr(config, "text_config", config)
-    length = getattr(tower, "max_position_embeddings", None) or tokenizer.model_max_length
-    options = {"truncation": True, "max_length": min(int(length), 512)}
-    if "siglip" in config.model_type:
-        # Trained with every text padded to full length; a shorter one gives other vectors.
-        return options | {"padding": "max_length"}
-    # CLIP looks at the end-of-text token: padding changes nothing and doubles the time.
-    return options | {"padding": True}
-
-
-def image_edge(processor: Any) -> int:
-    """Return the pixels of the longer side of what the image tower is given."""
-    size = getattr(processor, "crop_size", None) or processor.size
-    return max(int(edge) for edge in dict(size).values() if edge)
+        return torch.bfloat16 if is_worth_it and has_bfloat16 else torch.float32
+    if precision == "auto" and device.type != "cpu":
+        return torch.float32
+    return cast(torch.dtype, getattr(torch, precisions.choose(precision, parameters).image))

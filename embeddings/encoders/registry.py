@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import psutil
 from django.conf import settings
 
-from embeddings.encoders import sources
+from embeddings.encoders import accelerators, sources
+from embeddings.encoders.cpu import CpuEncoder
+from embeddings.encoders.exports import ExportFailed
 from embeddings.encoders.sources import Source
 from embeddings.errors import EncoderUnavailable
 
 if TYPE_CHECKING:
     from embeddings.encoders.contract import Encoder
     from embeddings.models import Space
+
+log = logging.getLogger(__name__)
 
 # Reading a checkpoint to find that it does not serve takes seconds; not each search must wait.
 RETRY_SECONDS = 5.0
@@ -49,12 +56,37 @@ def load(space: Space) -> Encoder:
 
 def open_source(source: Source) -> Encoder:
     """Load an encoder from its files. Raise EncoderUnavailable when they are no encoder."""
-    # Seconds and 300 MB: a process that never encodes never imports torch.
+    if _is_for_cpu():
+        try:
+            return CpuEncoder(
+                source,
+                sources.cache_dir(),
+                precision=settings.ENCODER_PRECISION,
+                threads=settings.ENCODER_THREADS or _cores(),
+            )
+        except ExportFailed as error:
+            log.warning("%s", error)  # torch may run it, or tells better what is wrong with it
+    # Seconds and 300 MB: a process that need not never imports torch.
     from embeddings.encoders.huggingface import TorchEncoder
 
     return TorchEncoder(
         source, device=settings.ENCODER_DEVICE, precision=settings.ENCODER_PRECISION
     )
+
+
+def _is_for_cpu() -> bool:
+    if settings.ENCODER_DEVICE != "auto":
+        return bool(settings.ENCODER_DEVICE == "cpu")
+    if not accelerators.are_there():
+        return True
+    from embeddings.encoders.huggingface import choose_device
+
+    return choose_device("auto") == "cpu"  # torch may be built without it
+
+
+def _cores() -> int:
+    """Return the cores of this machine: matrix work gains nothing from a second thread on one."""
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
 @lru_cache(maxsize=2)

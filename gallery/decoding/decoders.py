@@ -20,10 +20,12 @@ from datetime import datetime
 from io import BufferedRandom, BufferedReader, FileIO
 from typing import IO, Any, NamedTuple
 
+import numpy as np
 from django.conf import settings
 from PIL import Image as PillowImage
 from PIL.Image import Image as Pixels
 
+from embeddings.encoders.framing import Frames, Framing
 from gallery import inspection, thumbnails
 from gallery.colours import Colour
 from gallery.decoding.processes import Answer, Bounds, Pool
@@ -84,6 +86,12 @@ def open_stored(file: IO[bytes], *, edge: int) -> Pixels:
     return _pixels(_ask("open_stored", file, edge=edge))
 
 
+def frame_stored(file: IO[bytes], framing: Framing) -> Frames:
+    """Return what an encoder looks at of a file that was taken in before."""
+    said, body, _ = _ask("frame_stored", file, framing=framing.to_json())
+    return np.frombuffer(body, np.uint8).reshape(said["shape"])
+
+
 def processes() -> int:
     """Return how many files are decoded at once."""
     if settings.DECODE_PROCESSES:
@@ -98,10 +106,10 @@ def close() -> None:
         pool.close()
 
 
-def _ask(work: str, file: IO[bytes], *, edge: int) -> Done:
+def _ask(work: str, file: IO[bytes], **how: Any) -> Done:
     inspection.check_size(file)
     with descriptor_of(file) as descriptor:
-        return ask({"work": work, "edge": edge}, descriptor)
+        return ask({"work": work, **how}, descriptor)
 
 
 def ask(request: dict[str, Any], descriptor: int, *, what: str = "image") -> Done:

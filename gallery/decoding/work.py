@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import IO, Any
 
+from embeddings.encoders.framing import Framing
 from gallery import colours, digests, inspection, thumbnails
 
 Done = tuple[dict[str, Any], bytes]
@@ -45,6 +46,13 @@ def open_stored(file: IO[bytes], said: dict[str, Any]) -> Done:
     return {"size": pixels.size}, pixels.tobytes()
 
 
+def frame_stored(file: IO[bytes], said: dict[str, Any]) -> Done:
+    """Give what an encoder looks at of a file that was taken in before, and nothing beyond."""
+    framing = Framing.from_json(said["framing"])
+    frames = framing.frames(inspection.open_for_encoder(file, framing.edge))
+    return {"shape": frames.shape}, frames.tobytes()
+
+
 def probe_video(file: IO[bytes], said: dict[str, Any]) -> Done:
     """Say what a video is."""
     from gallery.decoding import frames  # FFmpeg is for those that get a video
@@ -60,5 +68,6 @@ def take_frames(file: IO[bytes], said: dict[str, Any]) -> Done:
 
 
 WORKS: dict[str, Callable[[IO[bytes], dict[str, Any]], Done]] = {
-    work.__name__: work for work in (study, open_new, open_stored, probe_video, take_frames)
+    work.__name__: work
+    for work in (study, open_new, open_stored, frame_stored, probe_video, take_frames)
 }

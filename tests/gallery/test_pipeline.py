@@ -296,7 +296,7 @@ def test_decoders_that_cannot_start_cost_no_image_its_tries(monkeypatch):
         raise DecodersUnavailable("A process that decodes images ended as it began.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(decoders, "open_stored", cannot_start)
+        broken.setattr(decoders, "frame_stored", cannot_start)
         assert embed_waiting() == 0
     assert ImageEmbeddingJob.objects.get().attempts == 0
     ImageEmbeddingJob.objects.update(not_before=None)

@@ -15,7 +15,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from embeddings.encoders import registry
 from embeddings.errors import EncoderUnavailable
+from embeddings.models import Space
 from gallery import first_admin, spaces
 from gallery.errors import StorageUnavailable
 from gallery.storage import opening
@@ -44,11 +46,21 @@ class Command(BaseCommand):
         try:
             if spaces.active() is None:
                 self.stdout.write(f"The gallery's encoder is {spaces.ensure().name}.")
+            else:
+                self._open_encoder(spaces.ensure())
             file: Path | None = options["admin_file"]
             if file and first_admin.ensure(file):
                 self.stdout.write(f"Made the superuser {first_admin.USERNAME}, told in {file}.")
         except (EncoderUnavailable, first_admin.AdminNotMade) as error:
             raise CommandError(str(error)) from error
+
+    def _open_encoder(self, space: Space) -> None:
+        """Export it for this version of the runtimes, so that no search has to wait for that."""
+        try:
+            registry.load(space)
+        except EncoderUnavailable as error:
+            # All but searching by meaning goes on without it.
+            self.stderr.write(str(error))
 
     def _look_at_the_storage(self) -> None:
         try:

@@ -1,0 +1,8 @@
+"""The files of an exported encoder, and the names in them."""
+
+from __future__ import annotations
+
+TEXT_FILE, IMAGE_FILE = "text.onnx", "image.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+SAID_FILE = "encoder.json"
+PIXELS = "pixels"  # the image tower's input: (n, height, width, 3) bytes
