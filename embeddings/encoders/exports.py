@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -141,8 +142,10 @@ def _prove(folder: Path, name: str, hashes: dict[str, str]) -> None:
 def _make(source: Source, folder: Path) -> None:
     log.info("Exporting the encoder %s: once, in a minute or less.", source.name)
     started = time.monotonic()
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    for left in folder.parent.glob(f"{folder.name}.*.part"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    # A name of its own: what that process had begun may still be writing.
+    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     part.mkdir()
     try:
         _run(source, part)
