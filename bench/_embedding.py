@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from bench import _report as report
 from bench._report import Row
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Pixels
-
     from embeddings.encoders.contract import Encoder
+    from embeddings.encoders.framing import Frames
     from gallery.models import Image
 
 LEAST_SHARE = 0.9  # of what the encoder does alone
@@ -75,53 +77,71 @@ def with_its_record(part: Part, loop: Callable[[Iterable[Path]], object]) -> Row
     )
 
 
-def share_of_encoder(part: Part) -> Row:
-    """Return the pipeline's images a second as a share of the encoder's own, in turn."""
-    from django.conf import settings
+def beside_its_parts(part: Part) -> Iterator[Row]:
+    """Yield the pipeline beside its encoder alone, and beside decoding and encoding in turn.
 
+    An encoder that is always fed is the limit where decoding has cores of its own. Where both want
+    the same cores, no order of work is quicker than all of it: decoding alone with every process,
+    then encoding alone with every thread.
+    """
     from embeddings.encoders import registry
     from gallery import spaces
 
-    report.tell(f"embedding {part.name}, and the encoder alone")
+    report.tell(f"embedding {part.name}; decoding alone, encoding alone")
     stored = bring_in(part.paths)
     encoder = registry.load(spaces.ensure())
-    pixels = decoded(part.paths, encoder)
+    frames = decode(part.paths, encoder)
     embed_again(stored)
-    encode(encoder, pixels, settings.ENCODER_BATCH)
-    ours, alone = [], []
+    encode(encoder, frames)
+    ours, decoding, encoding = [], [], []
     for _ in range(part.rounds):
-        ours.append(len(stored) / embed_again(stored))
-        seconds = report.seconds_of(lambda: encode(encoder, pixels, settings.ENCODER_BATCH))
-        alone.append(len(pixels) / seconds)
-    share = statistics.median(ours) / statistics.median(alone)
-    return Row(
-        f"{part.name}: pipeline, encoder alone",
-        per_second(ours),
-        per_second(alone),
-        share,
-        LEAST_SHARE,
-    )
+        ours.append(embed_again(stored))
+        decoding.append(report.seconds_of(lambda: decode(part.paths, encoder)))
+        encoding.append(report.seconds_of(lambda: encode(encoder, frames)))
+    whole, decoded, encoded = (statistics.median(each) for each in (ours, decoding, encoding))
+
+    def row(beside: str, rival: float, floor: float, limit: str = "") -> Row:
+        mine, theirs = (per_second([len(stored) / seconds]) for seconds in (whole, rival))
+        return Row(f"{part.name}: pipeline, {beside}", mine, theirs, rival / whole, floor, limit)
+
+    if has_cores_for_both():
+        yield row("encoder alone", encoded, LEAST_SHARE)
+    else:
+        yield row("encoder alone", encoded, 0, "no floor: decoding shares its cores")
+    yield row("decoding, then encoding", decoded + encoded, LEAST_SHARE)
 
 
-def decoded(paths: list[Path], encoder: Encoder) -> list[Pixels]:
-    from gallery import inspection
+def has_cores_for_both() -> bool:
+    """Return whether decoding processes and the encoder's threads each have a core."""
+    from django.conf import settings
 
-    pixels = []
-    for path in paths:
+    from gallery.decoding import decoders
+
+    cores = psutil.cpu_count(logical=False) or 1
+    return cores >= decoders.processes() + (settings.ENCODER_THREADS or cores)
+
+
+def decode(paths: list[Path], encoder: Encoder) -> list[Frames]:
+    """Return what the encoder looks at, made as the pipeline makes it, with every process."""
+    from gallery.decoding import decoders
+
+    def frames(path: Path) -> Frames:
         with path.open("rb") as file:
-            pixels.append(inspection.open_for_encoder(file, encoder.framing.edge))
-    return pixels
+            return decoders.frame_stored(file, encoder.framing)
+
+    with ThreadPoolExecutor(decoders.processes() + 1) as pool:
+        return list(pool.map(frames, paths))
 
 
-def encode(encoder: Encoder, pixels: list[Pixels], at_once: int) -> None:
-    for start in range(0, len(pixels), at_once):
-        encoder.encode_images(pixels[start : start + at_once])
+def encode(encoder: Encoder, frames: list[Frames]) -> None:
+    from django.conf import settings
+
+    for start in range(0, len(frames), settings.ENCODER_BATCH):
+        encoder.encode_frames(frames[start : start + settings.ENCODER_BATCH])
 
 
 def bring_in(paths: list[Path]) -> list[Image]:
     """Return the images of files, added as an import adds them: several at once."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from django.contrib.auth.models import User
     from django.db import connections
 

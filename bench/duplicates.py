@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -43,16 +43,17 @@ ROWS_AT_ONCE = 16  # of the rival: a block that stays in the processor's cache
 
 def main() -> None:
     given = report.options(__doc__ or "")
-    n = 50_000 if given.is_quick else 100_000
     with servers():
-        rows = [
-            *digests_of_one(runs=5 if given.is_quick else 20),
-            all_pairs(n),
-            grouped(n),
-            upload_check(n, runs=20),
-            *recall_of_copies(40 if given.is_quick else 200),
-        ]
-    report.show(rows, given)
+        report.show(rows(is_quick=given.is_quick), given)
+
+
+def rows(*, is_quick: bool) -> Iterator[Row]:
+    n = 50_000 if is_quick else 100_000
+    yield from digests_of_one(runs=5 if is_quick else 20)
+    yield all_pairs(n)
+    yield grouped(n)
+    yield upload_check(n, runs=20)
+    yield from recall_of_copies(40 if is_quick else 200)
 
 
 def hashes_of(n: int) -> NDArray[np.uint64]:
@@ -203,16 +204,14 @@ COPIES: dict[str, tuple[Callable[[Pixels], Pixels], float]] = {
 }
 
 
-def recall_of_copies(n: int) -> list[Row]:
+def recall_of_copies(n: int) -> Iterator[Row]:
     """Which share of copies of each kind is found."""
     report.tell("recall of copies")
-    rows = []
     for kind, (copy, least) in COPIES.items():
         share = recall_of(n, copy)
         what, beside = f"{kind}: found of {n}", f">= {least:g}"
         # Without a bound it is only told.
-        rows.append(Row(what, f"{share:.3f}", beside, share / (least or 1), 1.0 if least else 0.0))
-    return rows
+        yield Row(what, f"{share:.3f}", beside, share / (least or 1), 1.0 if least else 0.0)
 
 
 def recall_of(n: int, copy: Callable[[Pixels], Pixels]) -> float:

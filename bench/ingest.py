@@ -5,7 +5,8 @@
 JPEGs of 640 x 480 and 4000 x 3000 (bench/_pictures.py), a full-size ViT-B/32 with random weights,
 an embedded Postgres of its own. The rival is PIL, CLIPImageProcessor and CLIPModel in float32, one
 image at a time (bench/_plain_loop.py). Both have two threads. The pipeline is also held to what its
-encoder does alone, and writing vectors to Django's bulk_create.
+encoder does alone, or, where decoding shares the encoder's cores, to decoding and encoding in turn;
+and writing vectors to Django's bulk_create.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def of_a_real_encoder(folder: Path, size: Size) -> Iterator[Row]:
     with override_settings(ENCODER=str(encoder)):
         for part, floor in ((of_small, SMALL_FLOOR), (of_large, LARGE_FLOOR)):
             yield _embedding.beside_the_loop(part, loop, floor=floor)
-            yield _embedding.share_of_encoder(part)
+            yield from _embedding.beside_its_parts(part)
             yield _embedding.with_its_record(part, loop)
             _embedding.empty()
 
@@ -85,7 +86,7 @@ def of_the_bundled_encoder(folder: Path, size: Size) -> Iterator[Row]:
     _library.empty()
     paths = _pictures.write(folder / "drawn", size.drawn, (256, 192))
     with override_settings(ENCODER="bundled"):
-        yield _embedding.share_of_encoder(Part("256x192, bundled", paths, size.rounds))
+        yield from _embedding.beside_its_parts(Part("256x192, bundled", paths, size.rounds))
         _embedding.empty()
         yield from _folder.rows(folder / "many", size.folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,11 @@ from typing import IO, TYPE_CHECKING, Protocol, cast
 from django.core.files.base import File
 from django.db.models import QuerySet
 
+from gallery import errnos
+from gallery.errors import StorageUnavailable
 from gallery.models import Image, Place, Reference
 from gallery.storage import links, places
+from gallery.storage.clients import BucketUnavailable
 from gallery.storage.links import Link, Wanted
 from gallery.storage.originals import Original
 
@@ -26,6 +30,8 @@ FIELDS = (
     *("pk", "file", "reference__key", "reference__version", "reference__place__address"),
     "reference__place__is_anonymous",
 )
+# No file is at fault.
+_PASSING = errnos.LACK | errnos.AWAY | {errno.EAGAIN, errno.EINTR}
 
 
 class Sendable(Protocol):
@@ -166,3 +172,11 @@ def _original(reference: Reference) -> Original:
         version=reference.version,
         is_anonymous=reference.place.is_anonymous,
     )
+
+
+def is_passing(error: OSError | StorageUnavailable) -> bool:
+    """Whether an original could not be read for a reason that is not its own, and may pass."""
+    if isinstance(error, BucketUnavailable):
+        # Wrong keys concern all files: they wait. What is refused of one is a fault of that one.
+        return not error.is_refused
+    return isinstance(error, StorageUnavailable) or error.errno in _PASSING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from embeddings.encoders.contract import Encoder
 from embeddings.encoders.framing import Frames, Framing
 from embeddings.jobs import Lease, Queue
 from embeddings.vectors import Vectors
-from gallery import errnos, originals
+from gallery import originals
 from gallery.decoding import decoders
 from gallery.decoding.processes import DecoderDied
 from gallery.errors import ImageRefused, StorageUnavailable
@@ -29,7 +28,6 @@ from gallery.models import (
     ImageEmbeddingJob,
     State,
 )
-from gallery.storage.clients import BucketUnavailable
 
 # Texts are small and soon encoded: a claim and a commit for a few of them would cost more.
 CAPTIONS_AT_ONCE = 64
@@ -38,8 +36,6 @@ READ_AT_ONCE = 8
 # Tries of a file that is there and does not let itself be read, from 5 seconds to 21 minutes apart:
 # in three quarters of an hour somebody may have mended the disk.
 TRIES_OF_FILE = 10
-# No file is at fault.
-_PASSING = errnos.LACK | errnos.AWAY | {errno.EAGAIN, errno.EINTR}
 
 
 @dataclass(frozen=True)
@@ -170,17 +166,10 @@ def _read_image(image: Image, *, framing: Framing) -> Frames | Unreadable:
     except (OSError, StorageUnavailable) as error:
         # The storage, or what decodes, is away; or the file is there and nobody can read it.
         reason = f"The stored file cannot be read: {_why(error)}"
-        if _is_passing(error):
+        if originals.is_passing(error):
             return Unreadable(image.pk, reason, is_passing=True)
         advice = "Mend the storage or its rights, then run manage.py retry_embedding."
         return Unreadable(image.pk, f"{reason}. {advice}", tries=TRIES_OF_FILE)
-
-
-def _is_passing(error: OSError | StorageUnavailable) -> bool:
-    if isinstance(error, BucketUnavailable):
-        # Wrong keys concern all files: they wait. What is refused of one is a fault of that one.
-        return not error.is_refused
-    return isinstance(error, StorageUnavailable) or error.errno in _PASSING
 
 
 def _why(error: OSError | StorageUnavailable) -> str:

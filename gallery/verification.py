@@ -33,7 +33,6 @@ from gallery.models import (
     State,
     Video,
 )
-from gallery.storage import outside
 from gallery.storage.checking import Check
 from gallery.subjects import Subjects
 
@@ -59,9 +58,7 @@ class Disagreement:
         return asdict(self)
 
 
-def disagreements(
-    *, hashes: bool = False, vet_place: outside.Vetting = outside.any_place
-) -> Iterator[Disagreement]:
+def disagreements(*, hashes: bool = False) -> Iterator[Disagreement]:
     """Look at everything and yield what does not agree, as it is found.
 
     With `hashes` every original is read. Raise StorageUnavailable when the storage cannot be, and
@@ -76,10 +73,10 @@ def disagreements(
     yield from of_items()
     yield from of_runs()
     yield from of_videos()
-    yield from of_files(hashes=hashes, vet_place=vet_place)
+    yield from of_files(hashes=hashes)
 
 
-def of_files(*, hashes: bool, vet_place: outside.Vetting) -> Iterator[Disagreement]:
+def of_files(*, hashes: bool) -> Iterator[Disagreement]:
     """Every row has its files, every file its row."""
     yield from _some(
         "files",
@@ -87,7 +84,7 @@ def of_files(*, hashes: bool, vet_place: outside.Vetting) -> Iterator[Disagreeme
         "have no original, neither here nor in a place of others",
         "Delete them, and import them again.",
     )
-    check = Check(storage=default_storage, hashes=hashes, vet_place=vet_place)
+    check = Check(storage=default_storage, hashes=hashes)
     for findings in check.run():
         for finding in findings:
             row = f" ({finding.field} of {finding.id})" if finding.id else ""

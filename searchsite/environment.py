@@ -19,6 +19,7 @@ from searchsite.setting_values import (
     CommaSeparated,
     DatabaseURL,
     DataFolder,
+    Endpoints,
     Folders,
     Ports,
     RedisURL,
@@ -230,6 +231,11 @@ class Environment(BaseSettings):
         default=(),
         description="Folders, separated by commas, whose images may stay where they are "
         "(`folder --in-place`); the server shows no file outside of them.",
+    )
+    REFERENCED_ENDPOINTS: Endpoints = Field(
+        default=(),
+        description="Servers, as `https://minio.example.org:9000`, separated by commas, in whose "
+        "buckets images may stay (`s3 --in-place`); Amazon's and that of `STORAGE_URL` always may.",
     )
     MEDIA_CDN_URL: CDNAddress = Field(
         default="",

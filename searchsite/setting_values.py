@@ -41,6 +41,10 @@ def _full_paths(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _endpoints(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(addresses.endpoint(one) for one in value)  # raises ValueError
+
+
 def _absolute(value: Path) -> Path:
     return (BASE_DIR / value.expanduser()).resolve()
 
@@ -83,6 +87,7 @@ def _cdn(value: str) -> str:
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
 Ports = Annotated[CommaSeparated, AfterValidator(_ports)]
 Folders = Annotated[CommaSeparated, AfterValidator(_full_paths)]
+Endpoints = Annotated[CommaSeparated, AfterValidator(_endpoints)]
 DataFolder = Annotated[Path, AfterValidator(_absolute)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 DatabaseURL = Annotated[str, AfterValidator(_database)]

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
         ("REDIS_URL", "localhost:6379"),
         ("DOWNLOAD_PORTS", "80,http"),
         ("REFERENCED_FOLDERS", "photos"),
+        ("REFERENCED_ENDPOINTS", "minio.example.org"),
         ("STORAGE_URL", "ftp://host/files"),
         ("MEDIA_CDN_URL", "cdn.example.org"),
     ],
@@ -41,9 +42,11 @@ def test_a_wrong_setting_is_a_sentence_that_names_it(monkeypatch, name, value):
 def test_lists_are_written_with_commas(monkeypatch):
     monkeypatch.setenv("ALLOWED_HOSTS", "one.example.org, two.example.org,")
     monkeypatch.setenv("REFERENCED_FOLDERS", "/srv/photos,/mnt/more")
+    monkeypatch.setenv("REFERENCED_ENDPOINTS", "http://Minio:9000/, https://s3.example.org")
     read = environment.read()
     assert read.ALLOWED_HOSTS == ("one.example.org", "two.example.org")
     assert read.REFERENCED_FOLDERS == ("/srv/photos", "/mnt/more")
+    assert read.REFERENCED_ENDPOINTS == ("http://minio:9000", "https://s3.example.org")
 
 
 def test_several_wrong_settings_are_told_at_once(monkeypatch):

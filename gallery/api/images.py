@@ -28,8 +28,8 @@ from gallery.videos.intake import add_sent_file
 
 router = Router(tags=["images"])
 
-READING = dict.fromkeys((400, 401, 404), Problem)
-WRITING = dict.fromkeys((400, 401, 403, 404), Problem)
+READING = dict.fromkeys((400, 401, 404, 503), Problem)
+WRITING = dict.fromkeys((400, 401, 403, 404, 503), Problem)
 
 
 class NewRecord(Schema):

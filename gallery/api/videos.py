@@ -18,8 +18,8 @@ from gallery.videos import changing
 
 router = Router(tags=["videos"])
 
-READING = dict.fromkeys((400, 401, 404), Problem)
-WRITING = dict.fromkeys((400, 401, 403, 404), Problem)
+READING = dict.fromkeys((400, 401, 404, 503), Problem)
+WRITING = dict.fromkeys((400, 401, 403, 404, 503), Problem)
 
 
 class FrameRecord(Schema):

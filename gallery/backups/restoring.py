@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -37,7 +36,7 @@ from gallery.backups.reading import OpenBackup
 from gallery.errors import StorageUnavailable
 from gallery.storage.checking import Check, Wrong
 from gallery.storage.listings import count_named_files
-from gallery.storage.outside import PlacesUnread, Vetting
+from gallery.storage.outside import PlacesUnread
 
 _LOCK = 0x53_65_6D_72  # any number, the same in every process that restores
 _PATIENCE_SECONDS = 5.0  # until Postgres has noticed that an earlier restore was killed
@@ -165,7 +164,7 @@ class Restore:
             return 0
         made = 0
         # A list's storage may be in use: what came since the backup has no row in it, and stays.
-        check = Check(storage=self.storage, repairs=True, keeps_orphans=True, vet_place=self._vet)
+        check = Check(storage=self.storage, repairs=True, keeps_orphans=True)
         with step(self.progress, "thumbnails", unit="file", total=count_named_files()):
             try:
                 # A thumbnail whose original cannot be had is told by the last look at everything.
@@ -201,17 +200,13 @@ class Restore:
             compared.differences.append(f"The index finds {share:.1%} of the exact answers.")
         return compared._replace(index_share=share)
 
-    @property
-    def _vet(self) -> Vetting:
-        return partial(settling.vet, storage=self.storage)
-
     def _disagreements(self, filled: Filled) -> list[str]:
         """Return what verify finds, but for what was so before, and where nobody could look."""
         is_list = self.backup.manifest.files == FileChoice.LIST
         found: list[str] = []
         younger = 0
         try:
-            for one in verification.disagreements(vet_place=self._vet):
+            for one in verification.disagreements():
                 if is_list and one.wrong == Wrong.ORPHANED:
                     younger += 1
                 elif one.file not in filled.wrong:

@@ -1,10 +1,6 @@
-"""What a restored gallery must not do by itself, and whom a restore does not ask."""
+"""What a restored gallery must not do by itself."""
 
 from __future__ import annotations
-
-import errno
-
-from django.core.files.storage import Storage
 
 from gallery import removal, subjects
 from gallery.backups.manifest import Gone
@@ -12,15 +8,12 @@ from gallery.imports import ledger
 from gallery.models import (
     Image,
     ImportRun,
-    Place,
     RunState,
     Upload,
     UploadSession,
     UploadState,
     Video,
 )
-from gallery.storage import addresses
-from gallery.storage.bucket import BucketStorage
 from gallery.uploads import sessions
 
 
@@ -45,22 +38,3 @@ def remove(gone: Gone) -> int:
     """Remove what people deleted while the backup was made. Return how many images."""
     n = removal.delete_videos(Video.objects.filter(pk__in=gone.videos))
     return n + removal.delete_images(Image.objects.filter(pk__in=gone.images))
-
-
-def vet(place: Place, *, storage: Storage) -> None:
-    """Raise PermissionError for a server that the backup names and this machine's settings do not.
-
-    A backup may be a stranger's, and this machine stand in a network that is none of theirs.
-    Folders have a setting, REFERENCED_FOLDERS, that whoever opens one looks at.
-    """
-    try:
-        endpoint = addresses.parse_bucket(place.address).endpoint
-    except ValueError:
-        return  # a folder, or an address that is wrong: no server is asked
-    own = storage.address.endpoint if isinstance(storage, BucketStorage) else ""
-    if endpoint not in ("", own):
-        raise PermissionError(
-            errno.EACCES,
-            f"a restore does not ask {endpoint}, which only the backup names. If you know it, let "
-            "manage.py check_storage --repair ask it",
-        )

@@ -8,6 +8,7 @@ another hash; two motorbikes before a white wall have the same hash and another 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ from gallery import inspection, originals, spaces, thumbnails
 from gallery.decoding import decoders
 from gallery.duplicates import candidates, grouping
 from gallery.duplicates.candidates import HASH_BITS, Candidates, Library
-from gallery.errors import GalleryError
+from gallery.errors import ImageRefused, StorageUnavailable
 from gallery.models import DuplicateKind, DuplicatePair, Image, ImageEmbedding
 
 # Measured on re-encoded, resized, cropped, marked and brightened copies against different images:
@@ -49,19 +50,23 @@ ON CONFLICT (first_id, second_id)
 RETURNING first_id
 """
 
+log = logging.getLogger(__name__)
+
 Advance = Callable[[int], object]
 
 
 class Proofs:
     """What is known of the pixels of large images: each is decoded once, when it is asked for.
 
-    From the moment that `goes_on` says no, nothing more is decoded, and `is_cut_short` is true.
+    From the moment that `goes_on` says no, nothing more is decoded, and `is_cut_short` is true; nor
+    once the storage is away, which `is_storage_away` says: each file would take its patience.
     """
 
     def __init__(self, goes_on: Callable[[], bool] = lambda: True) -> None:
         self._goes_on = goes_on
         self._sha256_by_id: dict[int, str] = {}
         self.is_cut_short = False
+        self.is_storage_away = False
 
     def are_same(self, one: int, other: int) -> bool:
         """Whether two images are equal in every pixel; what cannot be read is not proven."""
@@ -71,10 +76,18 @@ class Proofs:
     def _sha256_of(self, image_id: int) -> str:
         if image_id not in self._sha256_by_id:
             self.is_cut_short = self.is_cut_short or not self._goes_on()
-            if self.is_cut_short:
+            if self.is_cut_short or self.is_storage_away:
                 return ""
-            self._sha256_by_id[image_id] = _all_pixels_sha256(image_id)
+            self._sha256_by_id[image_id] = self._read(image_id)
         return self._sha256_by_id[image_id]
+
+    def _read(self, image_id: int) -> str:
+        try:
+            return _all_pixels_sha256(image_id)
+        except (StorageUnavailable, OSError) as error:
+            log.warning("The pixels of image %d cannot be compared: %s", image_id, error)
+            self.is_storage_away = originals.is_passing(error)
+            return ""
 
 
 def compare(owner_id: int, image_ids: Sequence[int], *, proofs: Proofs | None = None) -> int:
@@ -176,14 +189,17 @@ def _are_same(pairs: Candidates, proofs: Proofs) -> NDArray[np.bool_]:
 
 
 def _all_pixels_sha256(image_id: int) -> str:
-    """Decode an image wholly; return the sha256 of its size and pixels, "" where that fails."""
+    """Decode an image wholly; return the sha256 of its size and pixels, "" where it cannot be.
+
+    Raise OSError or StorageUnavailable when its file cannot be read.
+    """
     image = Image.objects.filter(pk=image_id).only("file").first()
     if image is None:
         return ""
     try:
         with originals.opened(image) as file:
             pixels = decoders.open_stored(file, edge=inspection.MAX_EDGE)
-    except (GalleryError, OSError):
+    except ImageRefused:
         return ""
     return hashlib.sha256(b"%d %d " % pixels.size + pixels.tobytes()).hexdigest()
 

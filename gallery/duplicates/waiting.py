@@ -80,6 +80,11 @@ def _compare(claim: _Claim, goes_on: Callable[[], bool]) -> int:
 
     proofs = finding.Proofs(may_decode)
     finding.compare(claim.owner_id, claim.image_ids, proofs=proofs)
+    if proofs.is_storage_away:
+        # The lease is the wait until the next look. Nothing was wrong with the images: no try is
+        # lost, however long the outage.
+        claim.held().update(attempts=F("attempts") - 1)
+        return 0
     if proofs.is_cut_short and claim.may_decode:
         # The try stays counted: a crowd that cannot be decoded in the time comes to an end.
         claim.held().update(lease_until=None)

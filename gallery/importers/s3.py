@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, ClassVar
 
 from django.conf import settings
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gallery.importers import (
     Item,
@@ -50,6 +50,16 @@ class Bucket(Source):
         if len(value) > _MAX_ADDRESS:
             raise ValueError("the address is too long")
         addresses.parse_bucket(value)  # raises ValueError
+        return value
+
+    @field_validator("in_place")
+    @classmethod
+    def is_allowed(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - by pydantic
+        if value and "url" in info.data:
+            try:
+                places.refuse_strange(addresses.parse_bucket(info.data["url"]))
+            except PermissionError as error:
+                raise ValueError(f"name its server first: {error.strerror}") from error
         return value
 
     @property

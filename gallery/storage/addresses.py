@@ -71,6 +71,11 @@ class BucketAddress:
         return "path" if self.endpoint or "." in self.bucket else "virtual"
 
     @property
+    def servers(self) -> set[str]:
+        """The endpoints that it names: those that are asked, or that browsers are sent to."""
+        return {self.endpoint, self.public} - {""}
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins of the URLs that browsers are given, for the Content-Security-Policy."""
         endpoints = [self.public or self.endpoint]
@@ -140,7 +145,7 @@ def _options(parts: SplitResult) -> dict[str, Any]:
         if name not in _OPTIONS:
             raise ValueError(f"it has an unknown option; there are {', '.join(_OPTIONS)}")
         if name in ("endpoint", "public"):
-            value = _endpoint(name, value)
+            value = endpoint(value, name=name)
         options[name] = value
     if not _REGION.fullmatch(options.get("region", "x")):
         raise ValueError("its region is no name such as eu-central-1")
@@ -153,7 +158,8 @@ def _options(parts: SplitResult) -> dict[str, Any]:
     return options
 
 
-def _endpoint(name: str, value: str) -> str:
+def endpoint(value: str, *, name: str = "endpoint") -> str:
+    """Return scheme, host and port of a server, as it is compared. Raise ValueError as `parse`."""
     parts = _split(value)
     is_plain = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
     try:
@@ -162,7 +168,7 @@ def _endpoint(name: str, value: str) -> str:
         is_host = False
     if parts.scheme not in ("http", "https") or not is_host or not is_plain:
         raise ValueError(f"its {name} must be as https://host or https://host:port")
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc}".lower()
 
 
 def _number(kind: type[int] | type[float], value: str, name: str, most: int) -> float:

@@ -94,7 +94,6 @@ class Check:
     threads: int = 8
     deletes_many: bool = False  # orphans, however many there are
     keeps_orphans: bool = False  # they are told, and stay where they are
-    vet_place: outside.Vetting = outside.any_place  # of others, before it is read
 
     def run(self) -> Iterator[list[Finding]]:
         """Look at every name; yield what is wrong with it, and what was held back before it.
@@ -128,7 +127,7 @@ class Check:
 
     def _outside(self) -> Iterator[list[Finding]]:
         """Look at the originals in places of others. Nothing is repaired there."""
-        for seen in outside.look(hashes=self.hashes, threads=self.threads, vet=self.vet_place):
+        for seen in outside.look(hashes=self.hashes, threads=self.threads):
             if not seen.reason or not outside.is_known(seen):
                 yield []
                 continue
@@ -215,8 +214,6 @@ class Check:
     def _make_thumbnail(self, named: NamedFile) -> None:
         known = originals.with_places(Image.objects.only(*originals.FIELDS))
         image = known.get(pk=named.id)
-        if hasattr(image, "reference"):
-            self.vet_place(image.reference.place)
         with originals.opened(image) as file:
             studied = decoders.study(file)
         self.storage.delete(named.name)  # a damaged one; else a folder would choose another name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -23,9 +23,6 @@ _KNOWN = (
     "JOIN gallery_image i ON i.id = r.image_id "
     'WHERE r.place_id = %s ORDER BY r.key COLLATE "C", r.image_id'
 )
-
-# Raises OSError, with half a sentence, for a place that is not to be read.
-Vetting = Callable[[Place], None]
 
 
 class PlacesUnread(StorageUnavailable):
@@ -49,11 +46,7 @@ def count() -> int:
     return Reference.objects.count()
 
 
-def any_place(place: Place) -> None:
-    """Let every place be read that rows name."""
-
-
-def look(*, hashes: bool, threads: int, vet: Vetting = any_place) -> Iterator[Seen]:
+def look(*, hashes: bool, threads: int) -> Iterator[Seen]:
     """Look at every referenced original; with `hashes`, read it.
 
     A place that cannot be read says nothing of its files: the others are looked at all the same,
@@ -64,7 +57,6 @@ def look(*, hashes: bool, threads: int, vet: Vetting = any_place) -> Iterator[Se
     in_use = Exists(Reference.objects.filter(place=OuterRef("pk")))
     for place in Place.objects.filter(in_use).order_by("pk"):
         try:
-            vet(place)
             yield from _look_into(place, hashes=hashes, threads=threads)
         except OSError as error:
             unread.append(f"The place {place} cannot be read: {error.strerror or error}.")

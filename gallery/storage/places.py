@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from django.conf import settings
+from django.core.files.storage import default_storage
 
 from gallery.importers import ItemUnreadable
 from gallery.storage import addresses, clients
 from gallery.storage.addresses import BucketAddress
+from gallery.storage.bucket import BucketStorage
 from gallery.storage.clients import BucketUnavailable, told_as_os_errors
 from gallery.storage.fetching import Wanted as WantedObject
 from gallery.storage.fetching import fetch, version_of, whole
@@ -72,7 +74,7 @@ class BucketPlace:
     """Objects of a bucket below a prefix. Their version is the ETag."""
 
     def __init__(self, address: BucketAddress, *, is_anonymous: bool) -> None:
-        self._address, self._is_anonymous = address, is_anonymous
+        self.address, self._is_anonymous = address, is_anonymous
 
     def open(self, key: str, version: str, *, most: int | None = None) -> IO[bytes]:
         return fetch(self._client, WantedObject(self._bucket, self._start + key, version, most))
@@ -118,21 +120,21 @@ class BucketPlace:
 
     @property
     def _bucket(self) -> str:
-        return self._address.bucket
+        return self.address.bucket
 
     @property
     def _start(self) -> str:
-        return f"{self._address.prefix}/" if self._address.prefix else ""
+        return f"{self.address.prefix}/" if self.address.prefix else ""
 
     @cached_property
     def _client(self) -> Any:
-        return clients.connect(self._address, is_anonymous=self._is_anonymous)
+        return clients.connect(self.address, is_anonymous=self._is_anonymous)
 
     @cached_property
     def _signer(self) -> Any:
         # The host is part of what is signed: browsers get an address of the host they reach.
-        public = self._address.public
-        return clients.connect(self._address, endpoint=public) if public else self._client
+        public = self.address.public
+        return clients.connect(self.address, endpoint=public) if public else self._client
 
 
 class FolderPlace:
@@ -222,7 +224,22 @@ def _away() -> OSError:
 
 def place_of(original: Original) -> Place:
     """Return the place where an original lies. Raise BucketUnavailable, or OSError."""
-    return _opened(original.address, original.is_anonymous)
+    place = _opened(original.address, original.is_anonymous)
+    if isinstance(place, BucketPlace):
+        # A row may have come with a stranger's backup, and this machine stand in a network that
+        # is none of theirs.
+        refuse_strange(place.address)
+    return place
+
+
+def refuse_strange(address: BucketAddress) -> None:
+    """Raise PermissionError for a bucket at a server that the settings do not name."""
+    own = default_storage.address.servers if isinstance(default_storage, BucketStorage) else set()
+    strange = address.servers.difference(settings.REFERENCED_ENDPOINTS, own)
+    if strange:
+        raise PermissionError(
+            errno.EACCES, f"{', '.join(sorted(strange))} is not in REFERENCED_ENDPOINTS"
+        )
 
 
 def is_allowed(path: str) -> bool:

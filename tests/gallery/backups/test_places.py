@@ -99,15 +99,21 @@ def test_no_server_is_asked_that_only_the_backup_names(
     empty()
     restored_but(path)
     told = capsys.readouterr().err
-    assert f"The place s3://pictures/2024 cannot be read: a restore does not ask {endpoint}" in told
+    assert (
+        f"The place s3://pictures/2024 cannot be read: {endpoint} is not in REFERENCED_ENDPOINTS."
+    ) in told
     with pytest.raises(BlockingIOError):
         stranger.accept()
 
 
-def test_the_server_of_the_own_storage_is_asked(images, moto, use, tmp_path, empty, capsys):
+def test_the_server_of_the_own_storage_is_asked(
+    images, moto, use, tmp_path, empty, capsys, settings
+):
     outside = servers.address(moto, "b-of-others")
     servers.made(outside).save("70.png", ContentFile(picture(70)))
+    settings.REFERENCED_ENDPOINTS = (moto,)
     bring_in(Bucket(url=outside, in_place=True))
+    settings.REFERENCED_ENDPOINTS = ()
     path = tmp_path / "b.tar"
     call_command("backup", str(path))
     empty()

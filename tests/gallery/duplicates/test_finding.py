@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ from gallery.models import (
     DuplicateMember,
     DuplicatePair,
     Image,
+    Place,
+    Reference,
     Verdict,
 )
 from tests.gallery.duplicates import pictures
@@ -135,6 +139,35 @@ def test_large_images_are_not_decoded_past_the_time_and_not_forgotten(space, dec
     assert waiting.is_due()
     assert waiting.compare_waiting() == 3
     assert set(decoded) == set(ids)
+    assert {pair.kind for pair in DuplicatePair.objects.all()} == {DuplicateKind.PIXELS}
+
+
+def let_originals_lie_in(folder: Path) -> None:
+    """Move the originals of all images into a folder of others."""
+    folder.mkdir()
+    place = Place.objects.create(address=str(folder))
+    for image in Image.objects.all():
+        path = folder / f"{image.pk}.png"
+        with image.file.open("rb") as file:
+            path.write_bytes(file.read())
+        status = path.stat()
+        version = f"{status.st_size}:{status.st_mtime_ns}"
+        Reference.objects.create(image=image, place=place, key=path.name, version=version)
+    Image.objects.update(file="")
+
+
+def test_large_images_wait_while_their_storage_is_away(space, settings, tmp_path):
+    ids = put_large(space)
+    folder = tmp_path / "share"
+    settings.REFERENCED_FOLDERS = (str(folder),)
+    let_originals_lie_in(folder)
+    folder.rename(tmp_path / "not mounted")
+    for _ in range(waiting.MAX_ATTEMPTS + 1):
+        assert waiting.compare_waiting() == 0
+        DuplicateCheck.objects.update(lease_until=None)  # the time of the lease is over
+    (tmp_path / "not mounted").rename(folder)
+    assert set(DuplicateCheck.objects.values_list("image", flat=True)) == set(ids)
+    assert waiting.compare_waiting() == 3
     assert {pair.kind for pair in DuplicatePair.objects.all()} == {DuplicateKind.PIXELS}
 
 

@@ -86,12 +86,14 @@ class Outside:
 
 
 @pytest.fixture
-def outside(url) -> Outside:
+def outside(url, settings) -> Outside:
+    settings.REFERENCED_ENDPOINTS = (parse_bucket(url).endpoint,)
     return Outside(url)
 
 
 @pytest.fixture
-def moto_outside(moto) -> Outside:
+def moto_outside(moto, settings) -> Outside:
+    settings.REFERENCED_ENDPOINTS = (moto,)
     return Outside(servers.address(moto, f"b{uuid4().hex}", prefix="pictures"))
 
 
@@ -386,6 +388,30 @@ def test_other_bytes_of_the_same_size_and_time_are_found_by_their_hash(photos, c
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert findings(capsys) == []
     assert [one["wrong"] for one in findings(capsys, "--hash")] == ["damaged"]
+
+
+def test_only_servers_that_the_settings_name_may_keep_originals(moto_outside, client, settings):
+    spaces.ensure()
+    moto_outside.put("1.png", picture(1))
+    source = {"url": moto_outside.url, "in_place": True}
+    brought_in(registry.load("s3", source))
+    image = Image.objects.get()
+    settings.REFERENCED_ENDPOINTS = ()
+    with pytest.raises(SourceUnreadable, match=r"in_place: .*REFERENCED_ENDPOINTS"):
+        registry.load("s3", source)
+    registry.load("s3", source | {"in_place": False})  # what is copied is looked at once, by hand
+    # As after a restore: the row is there, and this machine's settings do not know its server.
+    assert client.get(f"/images/{image.uuid}/file").status_code == 503
+    assert embed_waiting() == 0
+    assert "not in REFERENCED_ENDPOINTS" in ImageEmbeddingJob.objects.get().last_error
+    settings.REFERENCED_ENDPOINTS = (parse_bucket(moto_outside.url).endpoint,)
+    assert sent(client, image) == picture(1)
+
+
+def test_browsers_are_sent_to_no_server_that_the_settings_do_not_name(moto_outside):
+    url = f"{moto_outside.url}&public=https://Elsewhere.example"
+    with pytest.raises(SourceUnreadable, match=r"https://elsewhere\.example is not in REFERENCED"):
+        registry.load("s3", {"url": url, "in_place": True})
 
 
 def test_only_folders_that_are_allowed_may_be_referred_to(photos, tmp_path, settings):
