@@ -1,0 +1,132 @@
+"""What people say about an auto tag's images: yes, no, or that they take it back.
+
+Each holds the auto tag and its images, so two people who press at once take turns, and the last
+word counts. An answer that is there already is given once more without effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from math import inf
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from embeddings.models import Space
+from gallery.auto_tags import comparing, writing
+from gallery.auto_tags.calibration import Limits
+from gallery.models import AutoTag, AutoTagCalibration, Image
+
+MOST_AT_ONCE = 1000
+NEVER = Limits(inf, inf, inf)
+
+
+class Answer(StrEnum):
+    """What can be said; `undo` takes a yes or a no back."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    UNDO = "undo"
+
+
+# Where the image has the tag already, it is a person's: `is_linked` stays false.
+_ACCEPT = """
+WITH linked AS (
+    INSERT INTO gallery_image_tags (image_id, tag_id)
+    SELECT id, %(tag)s FROM unnest(%(ids)s::bigint[]) AS id
+    ON CONFLICT DO NOTHING RETURNING image_id
+)
+INSERT INTO gallery_tagsuggestion AS own
+    (auto_tag_id, image_id, state, is_linked, answered_by_id, answered_at)
+SELECT %(auto_tag)s, id, 'accepted', EXISTS (SELECT FROM linked WHERE image_id = id), %(by)s, now()
+FROM unnest(%(ids)s::bigint[]) AS id
+ON CONFLICT (auto_tag_id, image_id) DO UPDATE SET state = 'accepted',
+    is_linked = own.is_linked OR EXCLUDED.is_linked,
+    answered_by_id = EXCLUDED.answered_by_id, answered_at = EXCLUDED.answered_at
+WHERE own.state <> 'accepted' OR EXCLUDED.is_linked
+"""
+_REJECT = """
+WITH unlinked AS (
+    DELETE FROM gallery_image_tags link USING gallery_tagsuggestion own
+    WHERE own.auto_tag_id = %(auto_tag)s AND own.image_id = ANY(%(ids)s::bigint[])
+      AND own.is_linked AND link.image_id = own.image_id AND link.tag_id = %(tag)s
+)
+INSERT INTO gallery_tagsuggestion AS own
+    (auto_tag_id, image_id, state, is_linked, answered_by_id, answered_at)
+SELECT %(auto_tag)s, id, 'rejected', false, %(by)s, now() FROM unnest(%(ids)s::bigint[]) AS id
+ON CONFLICT (auto_tag_id, image_id) DO UPDATE SET state = 'rejected', is_linked = false,
+    answered_by_id = EXCLUDED.answered_by_id, answered_at = EXCLUDED.answered_at
+WHERE own.state <> 'rejected'
+"""
+# Back to what the score says, as if nobody had been asked.
+_UNDO = (
+    """
+WITH unlinked AS (
+    DELETE FROM gallery_image_tags link USING gallery_tagsuggestion own
+    WHERE own.auto_tag_id = %(auto_tag)s AND own.image_id = ANY(%(ids)s::bigint[])
+      AND own.state = 'accepted' AND own.is_linked AND own.score >= %(apply)s IS NOT TRUE
+      AND link.image_id = own.image_id AND link.tag_id = %(tag)s
+)
+DELETE FROM gallery_tagsuggestion own
+WHERE own.auto_tag_id = %(auto_tag)s AND own.image_id = ANY(%(ids)s::bigint[])
+  AND own.state IN ('accepted', 'rejected')
+  AND own.score >= least(%(suggest)s, %(apply)s) IS NOT TRUE
+""",
+    """
+WITH linked AS (
+    INSERT INTO gallery_image_tags (image_id, tag_id)
+    SELECT image_id, %(tag)s FROM gallery_tagsuggestion
+    WHERE auto_tag_id = %(auto_tag)s AND image_id = ANY(%(ids)s::bigint[])
+      AND state = 'rejected' AND score >= %(apply)s
+    ON CONFLICT DO NOTHING RETURNING image_id
+)
+UPDATE gallery_tagsuggestion own SET answered_by_id = NULL, answered_at = NULL,
+    is_linked = applied, state = CASE WHEN applied THEN 'applied' ELSE 'open' END
+FROM (SELECT id AS own_id, coalesce(score >= %(apply)s, false)
+        AND (is_linked OR image_id IN (SELECT image_id FROM linked)) AS applied
+      FROM gallery_tagsuggestion
+      WHERE auto_tag_id = %(auto_tag)s AND image_id = ANY(%(ids)s::bigint[])
+        AND state IN ('accepted', 'rejected')) AS before
+WHERE before.own_id = own.id
+""",
+)
+_STATEMENTS = {Answer.ACCEPT: (_ACCEPT,), Answer.REJECT: (_REJECT,), Answer.UNDO: _UNDO}
+
+
+def give(auto_tag: AutoTag, answer: Answer, images: Iterable[UUID], *, by: int | None) -> int:
+    """Answer for some images of the auto tag's owner; return for how many that changed something.
+
+    Others' images, and those that are gone, are passed over. An accepted image has the tag, a
+    rejected one loses it if it had it by the auto tag alone. Raise AutoTag.DoesNotExist where the
+    auto tag was deleted.
+    """
+    uuids = set(images)
+    with transaction.atomic():
+        held = AutoTag.objects.select_for_update(no_key=True).get(pk=auto_tag.pk)
+        named = Image.objects.filter(uuid__in=uuids, owner=held.owner_id)
+        ids = writing.hold(held, list(named.values_list("pk", flat=True)))
+        limits = limits_now(held)
+        parameters = {
+            "auto_tag": held.pk,
+            "tag": held.tag_id,
+            "ids": ids,
+            "by": by,
+            "suggest": limits.suggest,
+            "apply": limits.apply,
+        }
+        changed = 0
+        with connection.cursor() as cursor:
+            for statement in _STATEMENTS[answer]:
+                cursor.execute(statement, parameters)
+                changed += cursor.rowcount
+    return changed
+
+
+def limits_now(auto_tag: AutoTag) -> Limits:
+    """Return the limits by which images were compared last; none fit where they were not."""
+    rows = AutoTagCalibration.objects.filter(
+        auto_tag=auto_tag.pk, space__state=Space.State.ACTIVE, version__isnull=False
+    )
+    stored = rows.select_related("auto_tag").first()
+    return NEVER if stored is None else comparing.limits_in(stored)
