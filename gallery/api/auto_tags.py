@@ -6,6 +6,7 @@ import uuid
 from typing import Annotated
 
 from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 from ninja import Field, Query, Router, Schema, Status
 
 from gallery.api.auth import writer
@@ -230,8 +231,7 @@ def answer_suggestions(request: HttpRequest, id: int, fields: AnswerFields) -> A
 
 
 def _own(request: HttpRequest, id: int) -> AutoTag:
-    # Not a 404 of Django's: the sentence for that one speaks of an image.
-    return writer(request).auto_tags.select_related("tag").get(pk=id)
+    return get_object_or_404(writer(request).auto_tags.select_related("tag"), pk=id)
 
 
 def _told(auto_tag: AutoTag) -> AutoTagRecord:

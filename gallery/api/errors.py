@@ -73,7 +73,7 @@ SENTENCE_BY_ERROR: dict[type[Exception], tuple[int, str]] = {
     Http404: (404, NOT_HERE),
     # Deleted while the request ran.
     Image.DoesNotExist: (404, NOT_HERE),
-    AutoTag.DoesNotExist: (404, "You have no such auto tag."),
+    AutoTag.DoesNotExist: (404, NOT_HERE),
     MultiPartParserError: (400, "The form of the request cannot be read."),
     UnreadablePostError: (400, "The request ended before all of it was here."),
     SuspiciousOperation: (400, "The request has too many files or fields."),
