@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -87,14 +88,16 @@ def compare_some(calibrations: Iterable[AutoTagCalibration], ids: Ids, vectors: 
     scores = scorer_of(listed).scores(vectors)
     owners = dict(Image.objects.filter(pk__in=ids.tolist()).values_list("pk", "owner_id"))
     owner_ids = np.array([owners.get(id_, 0) for id_ in ids.tolist()], dtype=np.int64)
-    suggested = TagSuggestion.objects.filter(image__in=ids.tolist())
-    rows = set(suggested.values_list("auto_tag", "image"))
+    known: dict[int, list[int]] = defaultdict(list)
+    rows = TagSuggestion.objects.filter(image__in=ids.tolist())
+    for auto_tag, image in rows.values_list("auto_tag_id", "image_id"):
+        known[auto_tag].append(image)
     changed = 0
     for column, one in enumerate(listed):
         limits = limits_in(one)
         fits = scores[:, column] >= min(limits.suggest, limits.apply)
-        known = np.array([(one.auto_tag_id, id_) in rows for id_ in ids.tolist()], dtype=np.bool_)
-        chosen = (fits | known) & (owner_ids == one.auto_tag.owner_id)
+        is_known = np.isin(ids, known[one.auto_tag_id])
+        chosen = (fits | is_known) & (owner_ids == one.auto_tag.owner_id)
         if chosen.any():
             try:
                 changed += writing.write(one.auto_tag, ids[chosen], scores[chosen, column], limits)

@@ -126,9 +126,8 @@ def preview_part(request: LoggedIn) -> HttpResponse:
         return render(request, "gallery/_auto_tag_preview.html", {})
     said["name"] = said.get("name", "").strip() or "tag"  # it needs none to be looked at
     form = AutoTagForm(said)
-    context = _preview_of(request, form, auto_tag)
-    status = 400 if form.errors else 503 if "unavailable" in context else 200
-    return render(request, "gallery/_auto_tag_preview.html", context, status=status)
+    # While somebody types, what is not valid yet is no error.
+    return render(request, "gallery/_auto_tag_preview.html", _preview_of(request, form, auto_tag))
 
 
 @login_required
