@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 
 from bench import _library
 from bench import _report as report
-from bench._data import clustered, text_like
+from bench._data import Float16s, clustered, text_like
 from bench._report import Pair, Row
 
 if TYPE_CHECKING:
     from embeddings.models import Space
-    from embeddings.vectors import Ids, Vectors
+    from embeddings.vectors import Vectors
     from gallery.auto_tags.calibration import Answers, Limits
     from gallery.models import AutoTag
 
@@ -59,22 +59,20 @@ def main() -> None:
 
 
 def speed(n: int, tags: int) -> list[Row]:
-    from gallery.auto_tags import comparing, passes
+    from gallery.auto_tags import comparing, encoding, passes
 
     space = _library.make_space()
     vectors = clustered(n + NEW, seed=1)
-    ids = _library.fill(space, vectors[:n])
+    _library.fill(space, vectors[:n])
     made = make_auto_tags(space, text_like(vectors, tags, seed=2))
     passes.run()
-    limits = [comparing.limits_in(one) for one in passes.encoding.encoded_in(space)]
+    limits = [comparing.limits_in(one) for one in encoding.encoded_in(space)]
     found = suggested()
     what = f"{tags} auto tags, {n:,} images, {found:,} suggestions"
     return [
         report.faster(what, in_turn(passes.run, lambda: usual(space, made, limits)), floor=2.0),
         report.at_most("the same again", again(passes.run), 5.0, "s"),
-        report.at_most(
-            f"{NEW} new images", new_images(space, ids, vectors[n:], passes.run), 1.0, "s"
-        ),
+        report.at_most(f"{NEW} new images", new_images(space, vectors[n:], passes.run), 1.0, "s"),
     ]
 
 
@@ -157,7 +155,7 @@ def again(run: Callable[[], object]) -> float:
     return report.seconds_of(run)
 
 
-def new_images(space: Space, ids: Ids, vectors: Vectors, run: Callable[[], object]) -> float:
+def new_images(space: Space, vectors: Float16s, run: Callable[[], object]) -> float:
     """Return the seconds from the vectors of some new images to their suggestions."""
     from django.contrib.auth.models import User
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from embeddings.admin import ReadOnly
@@ -11,14 +12,21 @@ from gallery.auto_tags import review
 from gallery.models import AutoTag, AutoTagCalibration, TagSuggestion
 
 
-class CalibrationInline(ReadOnly, admin.TabularInline[AutoTagCalibration, AutoTag]):
+class CalibrationInline(admin.TabularInline[AutoTagCalibration, AutoTag]):
     model = AutoTagCalibration
+    can_delete = False
     extra = 0
     fields = (
         *("space", "mean", "deviation", "population", "suggest_at", "apply_at", "is_fitted"),
         *("accepted", "rejected", "note", "calibrated_at"),
     )
     readonly_fields = ("calibrated_at",)
+
+    def has_add_permission(self, request: HttpRequest, obj: AutoTag | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AutoTag | None = None) -> bool:
+        return False
 
 
 @admin.register(AutoTag)

@@ -75,8 +75,11 @@ class AutoTagRecord(Schema):
             suggest_at=stored.suggest_at if stored else None,
             apply_at=stored.apply_at if stored else None,
             note=told.note,
+            open=told.open,
+            applied=told.applied,
+            accepted=told.accepted,
+            rejected=told.rejected,
             **{name: getattr(auto_tag, name) for name in _SAID},
-            **{state.value: told.count(state) for state in SuggestionState},
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 from math import inf
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -107,7 +108,7 @@ def give(auto_tag: AutoTag, answer: Answer, images: Iterable[UUID], *, by: int |
         named = Image.objects.filter(uuid__in=uuids, owner=held.owner_id)
         ids = writing.hold(held, list(named.values_list("pk", flat=True)))
         limits = limits_now(held)
-        parameters = {
+        parameters: dict[str, Any] = {
             "auto_tag": held.pk,
             "tag": held.tag_id,
             "ids": ids,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, log, sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from gallery.search.bands import Background
 ENOUGH_OF_EACH = 10  # yes and no, before limits follow the answers
 WORTH_ASKING = 0.2  # the least probability that is suggested
 ENOUGH_AGAINST = 10  # answers above the limit that can stop an auto tag from being applied
+FALSE_ALARM = 0.05  # chance that, without answers, any image is applied that shows nothing of it
 MOST_OPEN = 2000  # suggestions of one auto tag: nobody answers more, and the best are among them
 _Z = 1.96  # of a 95 % interval
 
@@ -178,12 +180,14 @@ def _background_limits(background: Background, scores: Scores, note: str) -> Lim
     found = bands.limits_of(background, scores)
     if found == bands.UNKNOWN:
         return Limits(inf, inf, inf, note=TOO_FEW)
-    suggest, apply = found.maybe, found.likely
+    # Nobody looks at what is applied: no image may be there by chance alone.
+    sure = NormalDist().inv_cdf(1 - FALSE_ALARM / background.population)
+    apply = background.mean + sure * background.deviation
     if found == bands.NOTHING:
         # Nothing stands out yet. A new image that does is the first.
-        chance = bands.chance_of(background)
-        suggest = background.mean + chance * background.deviation
-        apply = suggest + bands.SURE_DEVIATIONS * background.deviation
+        suggest = background.mean + bands.chance_of(background) * background.deviation
+    else:
+        suggest, apply = found.maybe, max(found.likely, apply)
     border = apply if apply < inf else suggest
     return Limits(suggest, inf if note else apply, border, note=note)
 

@@ -59,6 +59,10 @@ def compare_all(space: Space, calibrations: Sequence[AutoTagCalibration]) -> int
 
     Return how many suggestions changed. One that is changed meanwhile is due once more.
     """
+    # What is written from here on is of this space: back in another one, all is to be done anew.
+    AutoTagCalibration.objects.filter(
+        auto_tag__in=[one.auto_tag_id for one in calibrations]
+    ).exclude(space=space).update(version=None)
     scorer = scorer_of(calibrations)
     passes = _begin(space, calibrations, scorer)
     owned = {one.owner_id: read_ids(Image.objects.filter(owner=one.owner_id)) for one in passes}
@@ -122,7 +126,7 @@ def limits_in(stored: AutoTagCalibration) -> Limits:
 
 
 def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Scorer) -> list[_Pass]:
-    sample = background.of(ImageEmbedding, space)
+    sample = background.draw(ImageEmbedding, space)
     sample_scores = scorer.scores(sample.vectors)
     for one in calibrations:
         writing.settle(one.auto_tag)

@@ -111,7 +111,7 @@ def _limits(
     space: Space, vectors: Vectors, scores: Scores, setting: Setting, auto_tag: AutoTag | None
 ) -> calibrating.Limits:
     scorer = Scorer([vectors])
-    sample = background.of(ImageEmbedding, space)
+    sample = background.drawn_lately(ImageEmbedding, space)
     found = background_of(scorer.scores(sample.vectors)[:, 0], sample.population)
     answered = Answered.of(auto_tag.pk if auto_tag else 0)
     ids, known = read_vectors(ImageEmbedding, space, only=answered.ids)

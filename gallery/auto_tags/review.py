@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -43,11 +43,24 @@ class Told:
 
     auto_tag: AutoTag
     calibration: AutoTagCalibration | None  # None: no image was compared with it yet
-    open: int
-    applied: int
-    accepted: int
-    rejected: int
     precision: Precision | None  # of what it suggests, or of what it applies
+    counts: Mapping[SuggestionState, int]  # of images
+
+    @property
+    def open(self) -> int:
+        return self.counts[SuggestionState.OPEN]
+
+    @property
+    def applied(self) -> int:
+        return self.counts[SuggestionState.APPLIED]
+
+    @property
+    def accepted(self) -> int:
+        return self.counts[SuggestionState.ACCEPTED]
+
+    @property
+    def rejected(self) -> int:
+        return self.counts[SuggestionState.REJECTED]
 
     @property
     def answered(self) -> int:
@@ -59,9 +72,6 @@ class Told:
         if self.calibration is None:
             return WAITING
         return self.calibration.note
-
-    def count(self, state: str) -> int:
-        return int(getattr(self, state))
 
 
 def tell(auto_tags: Iterable[AutoTag]) -> list[Told]:
@@ -81,8 +91,8 @@ def tell(auto_tags: Iterable[AutoTag]) -> list[Told]:
         Told(
             auto_tag,
             calibrations.get(auto_tag.pk),
-            *(number_by.get((auto_tag.pk, state), 0) for state in SuggestionState),
-            precision=precisions.get(auto_tag.pk),
+            precisions.get(auto_tag.pk),
+            {state: number_by.get((auto_tag.pk, state), 0) for state in SuggestionState},
         )
         for auto_tag in listed
     ]

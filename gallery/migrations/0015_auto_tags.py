@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
                 ("is_linked", models.BooleanField(default=False, help_text="The image has the tag by this, and by nothing else.")),
                 ("answered_at", models.DateTimeField(null=True)),
                 ("answered_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL)),
-                ("auto_tag", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="suggestions", to="gallery.autotag")),
+                ("auto_tag", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="suggestions", to="gallery.autotag")),
                 ("image", models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="tag_suggestions", to="gallery.image")),
             ],
             options={

@@ -93,7 +93,12 @@ class TagSuggestion(models.Model):
     A yes or a no stays, whatever is computed later and with which encoder.
     """
 
-    auto_tag = models.ForeignKey(AutoTag, models.CASCADE, related_name="suggestions")
+    auto_tag = models.ForeignKey(
+        AutoTag,
+        models.CASCADE,
+        related_name="suggestions",
+        db_index=False,  # the constraint's serves
+    )
     image = models.ForeignKey(Image, models.CASCADE, related_name="tag_suggestions")
     state = models.CharField(max_length=10, choices=SuggestionState.choices)
     score = models.FloatField(

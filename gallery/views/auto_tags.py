@@ -17,7 +17,8 @@ from gallery.auto_tags import answers, changes, review
 from gallery.auto_tags.answers import Answer
 from gallery.auto_tags.preview import Preview, preview
 from gallery.auto_tags.review import ReviewOrder
-from gallery.errors import NameTaken, SearchUnavailable
+from gallery.errors import AutoTagInvalid, NameTaken, SearchUnavailable
+from gallery.forms import problems
 from gallery.models import AutoTag, SuggestionState
 from gallery.views.auto_tag_form import AutoTagForm
 from gallery.views.requests import LoggedIn
@@ -88,7 +89,7 @@ def new(request: LoggedIn) -> HttpResponse:
         return _form_page(request, form)
     try:
         auto_tag = changes.make(request.user, form.cleaned_data["name"], form.setting())
-    except (NameTaken, changes.AutoTagInvalid) as error:
+    except (NameTaken, AutoTagInvalid) as error:
         form.add_error("name", str(error))
         return _form_page(request, form)
     messages.success(request, f"“{auto_tag}” is kept. Images are compared with it now.")
@@ -157,7 +158,7 @@ def review_page(request: LoggedIn, pk: int) -> HttpResponse:
         "place": place,
         "suggestions": listed[: review.AT_ONCE],
         "tabs": [
-            Tab(state, str(state.label), told.count(state), Place(state).address(pk),
+            Tab(state, str(state.label), told.counts[state], Place(state).address(pk),
                 state == place.state)
             for state in SuggestionState
         ],
@@ -194,7 +195,7 @@ def own_auto_tag(request: LoggedIn, pk: int) -> AutoTag:
 def _form_page(
     request: LoggedIn, form: AutoTagForm, auto_tag: AutoTag | None = None
 ) -> HttpResponse:
-    context = {"form": form, "auto_tag": auto_tag}
+    context: dict[str, object] = {"form": form, "auto_tag": auto_tag}
     if form.is_bound or auto_tag is not None:
         bound = form if form.is_bound else AutoTagForm(form.initial)
         context |= _preview_of(request, bound, auto_tag)
@@ -206,7 +207,7 @@ def _preview_of(
     request: LoggedIn, form: AutoTagForm, auto_tag: AutoTag | None
 ) -> dict[str, Preview | str]:
     if not form.is_valid():
-        return {"unavailable": "".join(form.errors.get("prompts", []))}
+        return {"unavailable": problems(form)}
     try:
         return {"preview": preview(request.user, form.setting(), auto_tag)}
     except SearchUnavailable as error:

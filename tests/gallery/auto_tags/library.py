@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,14 @@ def begin_anew() -> None:
     background._drawn.clear()
 
 
-def auto_tag(owner: str = "ann", name: str = "boat", **said: object) -> AutoTag:
-    given = {"wording": wording.read([PROMPT], ["{}"])} | said
+def auto_tag(owner: str = "ann", name: str = "boat", **said: Any) -> AutoTag:
+    given: dict[str, Any] = {"wording": wording.read([PROMPT], ["{}"])} | said
     return changes.make(make_user(owner), name, Setting(**given))
 
 
 def direction(space: Space, text: str = PROMPT) -> Vector:
-    return encoding.vectors_of(wording.read([text], ["{}"]), space)[0]
+    (vector,) = encoding.vectors_of(wording.read([text], ["{}"]), space)
+    return np.asarray(vector, np.float32)
 
 
 def images_at(space: Space, cosines: Sequence[float], *, seed: int = 0, **given: object) -> Ids:
@@ -51,12 +53,12 @@ def vectors_at(space: Space, cosines: Sequence[float], *, seed: int = 0) -> Vect
 
 def crowd(space: Space, n: int = 300, *, seed: int = 1, **given: object) -> Ids:
     """Insert images that have nothing to do with the prompt."""
-    return images_at(space, np.random.default_rng(seed).normal(0, 0.05, n), seed=seed, **given)
+    cosines = np.random.default_rng(seed).normal(0, 0.05, n).tolist()
+    return images_at(space, cosines, seed=seed, **given)
 
 
 def compare() -> int:
     """Do what the workers do, at once."""
-    background._drawn.clear()
     encoding.encode_waiting()
     return passes.run()
 
