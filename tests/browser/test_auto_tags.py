@@ -17,7 +17,7 @@ from tests.gallery.auto_tags.library import (
     vectors_at,
 )
 from tests.gallery.uploads import stored
-from tests.rows import store
+from tests.rows import make_user, store
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -32,7 +32,7 @@ def tag(live_server, monkeypatch):
     images = [stored(seed, caption=f"Image {seed}") for seed in range(N)]
     pipeline.embed_waiting()
     store([image.pk for image in images], vectors_at(space, [0.6] * N), space)
-    crowd(space, 600)
+    crowd(space, 600, owner=make_user("bob"))  # which have no files
     monkeypatch.setattr(passes, "ENOUGH_ANSWERS", 1000)
     tag = auto_tag()
     compare()
@@ -85,7 +85,7 @@ def test_an_answer_that_does_not_arrive_is_said_and_not_shown(logged_in: Page, t
     tile = page.locator(".review-image").first
     tile.locator("input").focus()
     # As when the network is away, which the console would tell of, too.
-    page.evaluate("window.fetch = () => Promise.reject(new TypeError())")
+    page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError()) }")
     page.keyboard.press("a")
     expect(page.locator("#trouble")).to_contain_text("does not answer")
     expect(tile).not_to_have_attribute("data-said", "accept")
