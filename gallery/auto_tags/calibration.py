@@ -188,7 +188,8 @@ def _background_limits(background: Background, scores: Scores, note: str) -> Lim
         suggest = background.mean + bands.chance_of(background) * background.deviation
     else:
         suggest, apply = found.maybe, max(found.likely, apply)
-    border = apply if apply < inf else suggest
+    # Where no image is likely, the doubtful ones are those that are barely suggested.
+    border = apply if apply < bands.SAME else suggest
     return Limits(suggest, inf if note else apply, border, note=note)
 
 

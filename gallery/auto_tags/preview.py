@@ -15,13 +15,13 @@ import numpy as np
 from embeddings.encoders import registry
 from embeddings.errors import EmbeddingsError
 from embeddings.models import Space
-from embeddings.nearest import nearest
 from embeddings.streams import read_vectors
 from embeddings.vectors import Ids, Scores, Vectors
 from gallery import spaces
 from gallery.auto_tags import calibration as calibrating
 from gallery.auto_tags.changes import Setting
 from gallery.auto_tags.comparing import Answered
+from gallery.auto_tags.ranking import ranking_of
 from gallery.auto_tags.scoring import Scorer
 from gallery.auto_tags.wording import Wording
 from gallery.errors import SearchUnavailable
@@ -66,7 +66,8 @@ def preview(owner: User, setting: Setting, auto_tag: AutoTag | None = None) -> P
         raise SearchUnavailable("No encoder is chosen yet, so nothing can be compared.")
     try:
         vectors = setting.wording.vectors(lambda texts: _encoded(space, texts))
-        ids, scores = _ranking(owner, space, vectors)
+        owned = Image.objects.filter(owner=owner.pk, version_of=None)
+        ids, scores = ranking_of(owned, space, vectors, k=DEPTH)
         limits = _limits(space, vectors, scores, setting, auto_tag)
         unknown = _unknown_words(space, setting.wording)
     except EmbeddingsError as error:
@@ -91,20 +92,6 @@ def preview(owner: User, setting: Setting, auto_tag: AutoTag | None = None) -> P
 def _encoded(space: Space, texts: Sequence[str]) -> Vectors:
     # One by one, from the cache: while somebody types, few of them change.
     return np.stack([text_vector(space, text) for text in texts])
-
-
-def _ranking(owner: User, space: Space, vectors: Vectors) -> tuple[Ids, Scores]:
-    """Return the owner's best images, best first, by the best of several prompts."""
-    owned = Image.objects.filter(owner=owner.pk, version_of=None)
-    best: dict[int, float] = {}
-    for vector in vectors:
-        found = nearest(ImageEmbedding, space, vector, k=DEPTH, within=owned)
-        for id_, score in zip(found.ids.tolist(), found.scores.tolist(), strict=True):
-            best[id_] = max(score, best.get(id_, -1.0))
-    # What is among the best DEPTH of all is among the best DEPTH of its prompt.
-    ranked = sorted(best.items(), key=lambda one: (-one[1], one[0]))[:DEPTH]
-    ids = np.array([id_ for id_, _ in ranked], dtype=np.int64)
-    return ids, np.array([score for _, score in ranked], dtype=np.float32)
 
 
 def _limits(

@@ -11,6 +11,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Abs
 
 from embeddings.models import Space
+from gallery.auto_tags import ranking
 from gallery.auto_tags.calibration import Precision, precision_of
 from gallery.models import (
     AutoTag,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 AT_ONCE = 24  # images a page
+MOST_UNASKED = 5000
 
 WAITING = "Its prompts wait to be encoded, and images to be compared with it."
 
@@ -112,6 +114,24 @@ def suggestions(
     if border is None:
         return rows.order_by(F("score").desc(nulls_last=True), "pk")
     return rows.order_by(Abs(F("score") - border).asc(nulls_last=True), "pk")
+
+
+def unasked(auto_tag: AutoTag, *, skip: int, n: int) -> list[TagSuggestion]:
+    """Return the best images that nobody is asked about, as suggestions that are not stored.
+
+    Answers about them are what teaches an auto tag that fits most images, or none so far.
+    """
+    k = min(skip + n, MOST_UNASKED)
+    found = ranking.unasked(auto_tag, k=k) if k > skip else None
+    if found is None:
+        return []
+    score_by_id = dict(zip(found.ids[skip:].tolist(), found.scores[skip:].tolist(), strict=True))
+    images = Image.objects.filter(pk__in=list(score_by_id)).defer("full_text").in_bulk()
+    return [
+        TagSuggestion(auto_tag=auto_tag, image=images[id_], score=score)
+        for id_, score in score_by_id.items()
+        if id_ in images
+    ]
 
 
 def of_image(image: Image, viewer: User) -> QuerySet[TagSuggestion]:

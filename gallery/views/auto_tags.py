@@ -16,13 +16,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from gallery.auto_tags import answers, changes, review
 from gallery.auto_tags.answers import Answer
 from gallery.auto_tags.preview import Preview, preview
-from gallery.auto_tags.review import ReviewOrder
+from gallery.auto_tags.review import ReviewOrder, Told
 from gallery.errors import AutoTagInvalid, NameTaken, SearchUnavailable
 from gallery.forms import problems
-from gallery.models import AutoTag, SuggestionState
+from gallery.models import AutoTag, SuggestionState, TagSuggestion
 from gallery.views.auto_tag_form import AutoTagForm
 from gallery.views.requests import LoggedIn
 
+UNASKED = "unasked"  # the images that are in no state
 DONE = {
     Answer.ACCEPT: "accepted: the tag is theirs.",
     Answer.REJECT: "rejected, and not suggested again.",
@@ -41,7 +42,7 @@ class Tab:
 
     state: str
     label: str
-    count: int
+    count: int | None
     address: str
     is_current: bool
 
@@ -50,7 +51,7 @@ class Tab:
 class Place:
     """Which images of an auto tag are shown: a state, an order, and how many are passed over."""
 
-    state: SuggestionState = SuggestionState.OPEN
+    state: str = SuggestionState.OPEN.value  # or UNASKED
     order: ReviewOrder = ReviewOrder.WORTH
     skip: int = 0
 
@@ -59,13 +60,13 @@ class Place:
         """Return the place that was asked for; what is none is the first."""
         state, order, skip = said.get("state"), said.get("order"), said.get("skip", "")
         return cls(
-            SuggestionState(state) if state in SuggestionState.values else cls.state,
+            state if state in (*SuggestionState.values, UNASKED) else cls.state,
             ReviewOrder(order) if order in list(ReviewOrder) else cls.order,
             int(skip) if skip.isascii() and skip.isdecimal() and len(skip) < 7 else 0,
         )
 
     def address(self, pk: int) -> str:
-        said = {"state": self.state.value, "order": self.order.value, "skip": self.skip}
+        said = {"state": self.state, "order": self.order.value, "skip": self.skip}
         first = Place()
         kept = {name: value for name, value in said.items() if value != getattr(first, name)}
         address = reverse("auto-tag", args=[pk])
@@ -150,19 +151,14 @@ def review_page(request: LoggedIn, pk: int) -> HttpResponse:
     auto_tag = own_auto_tag(request, pk)
     place = Place.read(request.GET.dict())
     (told,) = review.tell([auto_tag])
-    rows = review.suggestions(auto_tag, place.state, place.order)
-    listed = list(rows[place.skip : place.skip + review.AT_ONCE + 1])
+    listed = _listed(auto_tag, place)
     following = Place(place.state, place.order, place.skip + review.AT_ONCE)
     context = {
         "told": told,
         "place": place,
         "suggestions": listed[: review.AT_ONCE],
-        "tabs": [
-            Tab(state, str(state.label), told.counts[state], Place(state).address(pk),
-                state == place.state)
-            for state in SuggestionState
-        ],
-        "orders": ORDERS,
+        "tabs": _tabs(told, place),
+        "orders": ORDERS if place.state in (SuggestionState.OPEN, SuggestionState.APPLIED) else {},
         "is_answered": place.state in (SuggestionState.ACCEPTED, SuggestionState.REJECTED),
         "first": Place(place.state, place.order).address(pk),
         "next": following.address(pk) if len(listed) > review.AT_ONCE else "",
@@ -212,6 +208,26 @@ def _preview_of(
         return {"preview": preview(request.user, form.setting(), auto_tag)}
     except SearchUnavailable as error:
         return {"unavailable": str(error)}
+
+
+def _listed(auto_tag: AutoTag, place: Place) -> list[TagSuggestion]:
+    """Return the images of a page, and one more where there is one."""
+    n = review.AT_ONCE + 1
+    if place.state == UNASKED:
+        return review.unasked(auto_tag, skip=place.skip, n=n)
+    rows = review.suggestions(auto_tag, SuggestionState(place.state), place.order)
+    return list(rows[place.skip : place.skip + n])
+
+
+def _tabs(told: Told, place: Place) -> list[Tab]:
+    pk = told.auto_tag.pk
+    tabs = [
+        Tab(state, str(state.label), told.counts[state], Place(state.value).address(pk),
+            state == place.state)
+        for state in SuggestionState
+    ]  # fmt: skip
+    unasked = Tab(UNASKED, "Others", None, Place(UNASKED).address(pk), place.state == UNASKED)
+    return [*tabs, unasked]
 
 
 def _uuids(written: list[str]) -> list[UUID]:

@@ -155,6 +155,20 @@ def test_buttons_answer_without_a_script_and_the_page_goes_on(ann, boats):
     assert shown(rejected) == [images[2]]
 
 
+def test_images_that_are_not_suggested_are_shown_to_be_answered(ann, boats):
+    tag = auto_tag()
+    assert "Nothing was compared yet" in ann.get(f"/auto-tags/{tag.pk}").text
+    compare()
+    page = ann.get(f"/auto-tags/{tag.pk}?state=unasked")
+    images = shown(page)
+    assert len(images) == 24
+    assert not set(images) & set(shown(ann.get(f"/auto-tags/{tag.pk}")))
+    said = {"image": images[:3], "answer": "reject", "state": "unasked"}
+    page = ann.post(f"/auto-tags/{tag.pk}/answer", said, follow=True)
+    assert "3 images rejected" in page.text
+    assert not set(shown(page)) & set(images[:3])
+
+
 def test_an_answer_that_nobody_could_have_given_changes_nothing(ann, boats):
     tag = auto_tag()
     compare()

@@ -9,7 +9,16 @@ from django.db import connection, transaction
 
 from embeddings.models import Space
 from gallery import spaces
-from gallery.auto_tags import answers, changes, comparing, encoding, passes, wording, writing
+from gallery.auto_tags import (
+    answers,
+    changes,
+    comparing,
+    encoding,
+    passes,
+    review,
+    wording,
+    writing,
+)
 from gallery.auto_tags.answers import Answer
 from gallery.auto_tags.changes import Setting
 from gallery.models import (
@@ -295,6 +304,29 @@ def test_answers_move_the_limits_when_nobody_answers_any_more(space, monkeypatch
     assert (after.accepted, after.rejected) == (11, 11)
     assert tagged(tag) == set(yes)
     assert passes.due_in(space) == []
+
+
+def test_what_most_images_show_is_found_by_answers_to_images_that_were_not_suggested(
+    space, monkeypatch
+):
+    monkeypatch.setattr(passes, "ANSWERS_REST", passes.ANSWERS_REST * 0)
+    random = np.random.default_rng(2)
+    others = crowd(space, 100)
+    boats = images_at(space, random.normal(0.5, 0.03, 200).tolist())
+    tag = auto_tag()
+    compare()
+    assert state_by_id(tag) == {}
+    best = review.unasked(tag, skip=0, n=25)
+    assert {one.image_id for one in best} <= set(boats.tolist())
+    assert [one.score for one in best] == sorted([one.score for one in best], reverse=True)
+    answers.give(tag, Answer.ACCEPT, [one.image.uuid for one in best], by=None)
+    answers.give(tag, Answer.REJECT, uuids(others[:15]), by=None)
+    compare()
+    suggested = {id_ for id_, state in state_by_id(tag).items() if state == OPEN}
+    assert suggested <= set(boats.tolist())
+    assert len(suggested) > 160
+    assert not suggested & {one.image_id for one in review.unasked(tag, skip=0, n=300)}
+    assert review.unasked(tag, skip=6000, n=25) == []
 
 
 def test_two_processes_do_not_compare_at_once(space):
