@@ -106,7 +106,7 @@ def give(auto_tag: AutoTag, answer: Answer, images: Iterable[UUID], *, by: int |
     with transaction.atomic():
         held = AutoTag.objects.select_for_update(no_key=True).get(pk=auto_tag.pk)
         named = Image.objects.filter(uuid__in=uuids, owner=held.owner_id)
-        ids = writing.hold(held, list(named.values_list("pk", flat=True)))
+        ids = writing.hold(named.values_list("pk", flat=True))
         limits = limits_now(held)
         parameters: dict[str, Any] = {
             "auto_tag": held.pk,

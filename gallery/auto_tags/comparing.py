@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, isfinite
 
 import numpy as np
+from django.db import transaction
 from django.utils import timezone
 
 from embeddings import counts
@@ -19,7 +20,7 @@ from gallery.auto_tags import writing
 from gallery.auto_tags.calibration import Answers, Limits
 from gallery.auto_tags.scoring import Scorer
 from gallery.auto_tags.wording import unpacked
-from gallery.auto_tags.writing import Superseded
+from gallery.auto_tags.writing import Scored
 from gallery.models import (
     AutoTagCalibration,
     Image,
@@ -36,22 +37,40 @@ from gallery.search.bands import Background, background_of
 class Answered:
     """The images of which people said yes or no to an auto tag, and which of them it was."""
 
-    ids: Ids  # ascending
-    accepted: frozenset[int]
-
-    @classmethod
-    def of(cls, auto_tag_id: int) -> Answered:
-        states = (SuggestionState.ACCEPTED, SuggestionState.REJECTED)
-        rows = TagSuggestion.objects.filter(auto_tag=auto_tag_id, state__in=states)
-        state_by_id = dict(rows.order_by("image_id").values_list("image_id", "state"))
-        yes = (id_ for id_, state in state_by_id.items() if state == SuggestionState.ACCEPTED)
-        return cls(np.array(list(state_by_id), dtype=np.int64), frozenset(yes))
+    ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))  # ascending
+    accepted: frozenset[int] = frozenset()
 
     def scored(self, ids: Ids, scores: Scores) -> Answers:
         """Return the answers of which there are scores: `ids` are ascending."""
         both = np.isin(ids, self.ids)
         accepted = np.array([id_ in self.accepted for id_ in ids[both].tolist()], dtype=np.bool_)
         return Answers(scores[both], accepted)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The images of which an auto tag has a row, and the answers among them."""
+
+    ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))  # ascending
+    answered: Answered = field(default_factory=Answered)
+
+
+def known_to(auto_tags: Iterable[int]) -> dict[int, Known]:
+    """Return what is known to auto tags; those without any rows are left out."""
+    rows = TagSuggestion.objects.filter(auto_tag__in=list(auto_tags)).order_by("image_id")
+    found: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for auto_tag, image, state in rows.values_list("auto_tag_id", "image_id", "state"):
+        found[auto_tag].append((image, state))
+    return {
+        auto_tag: Known(
+            np.array([image for image, _ in each], dtype=np.int64),
+            Answered(
+                np.array([image for image, state in each if state in _ANSWERED], dtype=np.int64),
+                frozenset(image for image, state in each if state == SuggestionState.ACCEPTED),
+            ),
+        )
+        for auto_tag, each in found.items()
+    }
 
 
 def compare_all(space: Space, calibrations: Sequence[AutoTagCalibration]) -> int:
@@ -65,15 +84,15 @@ def compare_all(space: Space, calibrations: Sequence[AutoTagCalibration]) -> int
     ).exclude(space=space).update(version=None)
     scorer = scorer_of(calibrations)
     passes = _begin(space, calibrations, scorer)
-    owned = {one.owner_id: read_ids(Image.objects.filter(owner=one.owner_id)) for one in passes}
+    owners = {one.owner_id for one in passes}
+    owned = {owner: read_ids(Image.objects.filter(owner=owner)) for owner in owners}
     for ids, vectors in stream_vectors(ImageEmbedding, space):
         scores = scorer.scores(vectors)
         is_owned = {owner: np.isin(ids, those) for owner, those in owned.items()}
         for column, one in enumerate(passes):
             mine = is_owned[one.owner_id]
             one.take(ids[mine], scores[mine, column])
-    population = population_of(space)
-    return sum(one.finish(population) for one in passes)
+    return _finish(passes, population_of(space))
 
 
 def population_of(space: Space) -> int:
@@ -96,18 +115,16 @@ def compare_some(calibrations: Iterable[AutoTagCalibration], ids: Ids, vectors: 
     rows = TagSuggestion.objects.filter(image__in=ids.tolist())
     for auto_tag, image in rows.values_list("auto_tag_id", "image_id"):
         known[auto_tag].append(image)
-    changed = 0
+    several = []
     for column, one in enumerate(listed):
         limits = limits_in(one)
         fits = scores[:, column] >= min(limits.suggest, limits.apply)
         is_known = np.isin(ids, known[one.auto_tag_id])
         chosen = (fits | is_known) & (owner_ids == one.auto_tag.owner_id)
         if chosen.any():
-            try:
-                changed += writing.write(one.auto_tag, ids[chosen], scores[chosen, column], limits)
-            except Superseded:
-                continue  # compared with all images soon, these among them
-    return changed
+            several.append(Scored(one.auto_tag, ids[chosen], scores[chosen, column], limits))
+    # What is superseded is compared with all images soon, these among them.
+    return writing.write(several).changed
 
 
 def scorer_of(calibrations: Iterable[AutoTagCalibration]) -> Scorer:
@@ -128,21 +145,36 @@ def limits_in(stored: AutoTagCalibration) -> Limits:
 def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Scorer) -> list[_Pass]:
     sample = background.draw(ImageEmbedding, space)
     sample_scores = scorer.scores(sample.vectors)
-    for one in calibrations:
-        writing.settle(one.auto_tag)
-    answered = [Answered.of(one.auto_tag_id) for one in calibrations]
-    everything = np.unique(np.concatenate([one.ids for one in answered]))
+    auto_tags = [one.auto_tag_id for one in calibrations]
+    writing.settle(auto_tags)
+    known = known_to(auto_tags)
+    answered = [one.answered.ids for one in known.values()]
+    everything = np.unique(np.concatenate([np.empty(0, np.int64), *answered]))
     ids, vectors = read_vectors(ImageEmbedding, space, only=everything)
     scores = scorer.scores(vectors)
     return [
         _Pass(
             one,
             background_of(sample_scores[:, column], sample.population),
-            answered[column],
-            answered[column].scored(ids, scores[:, column]),
+            known.get(one.auto_tag_id, Known()),
+            (ids, scores[:, column]),
         )
         for column, one in enumerate(calibrations)
     ]
+
+
+def _finish(passes: Sequence[_Pass], population: int) -> int:
+    """Write suggestions, tags and limits; return how many suggestions changed."""
+    several = [one.scored(population) for one in passes]
+    written = writing.write(several)
+    whole = [one for one in several if one.auto_tag.pk not in written.superseded]
+    writing.forget_scores(whole)
+    # Last: until its version stands there, it is to be done. Not where it has other vectors.
+    with transaction.atomic():
+        for one in passes:
+            if one.auto_tag_id not in written.superseded:
+                one.keep()
+    return written.changed
 
 
 class _Pass:
@@ -152,19 +184,21 @@ class _Pass:
         self,
         stored: AutoTagCalibration,
         background: Background,
-        answered: Answered,
-        answers: Answers,
+        known: Known,
+        of_answered: tuple[Ids, Scores],
     ) -> None:
         self._stored = stored
         self._background = background
-        self._answered = answered
-        self._answers = answers
-        self._fitted = calibrating.fit(answers)
+        self._known = known
+        self._answers = known.answered.scored(*of_answered)
+        self._fitted = calibrating.fit(self._answers)
         self._floor = calibrating.floor_of(background, self._fitted)
-        known = TagSuggestion.objects.filter(auto_tag=stored.auto_tag_id)
-        self._known = read_ids(known, "image_id")
         self._ids: list[Ids] = []
         self._scores: list[Scores] = []
+
+    @property
+    def auto_tag_id(self) -> int:
+        return int(self._stored.auto_tag_id)
 
     @property
     def owner_id(self) -> int:
@@ -173,29 +207,25 @@ class _Pass:
     def take(self, ids: Ids, scores: Scores) -> None:
         """Keep what may fit, and what something was said of."""
         kept = scores >= self._floor
-        if len(self._known):
-            kept |= np.isin(ids, self._known)
+        if len(self._known.ids):
+            kept |= np.isin(ids, self._known.ids)
         self._ids.append(ids[kept])
         self._scores.append(scores[kept])
 
-    def finish(self, population: int) -> int:
-        """Write suggestions, tags and limits; return how many suggestions changed."""
+    def scored(self, population: int) -> Scored:
+        """Return what is to be written of it, when all vectors were seen."""
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
         scores = np.concatenate([np.empty(0, np.float32), *self._scores])
         self._note(self._limits(ids, scores), population)
         limits = limits_in(self._stored)
-        of_interest = (scores >= min(limits.suggest, limits.apply)) | np.isin(ids, self._known)
-        try:
-            changed = writing.write(
-                self._stored.auto_tag, ids[of_interest], scores[of_interest], limits
-            )
-        except Superseded:
-            return 0
-        writing.forget_scores(self._stored.auto_tag, but=ids[of_interest])
-        # Last: until its version stands there, it is to be done. Not where it has other vectors.
+        of_interest = scores >= min(limits.suggest, limits.apply)
+        of_interest |= np.isin(ids, self._known.ids)
+        return Scored(self._stored.auto_tag, ids[of_interest], scores[of_interest], limits)
+
+    def keep(self) -> None:
+        """Write the calibration down."""
         same = AutoTagCalibration.objects.filter(pk=self._stored.pk, wording=self._stored.wording)
         same.update(**{name: getattr(self._stored, name) for name in _WRITTEN})
-        return changed
 
     def _limits(self, ids: Ids, scores: Scores) -> Limits:
         order = np.argsort(-scores, kind="stable")
@@ -208,7 +238,7 @@ class _Pass:
             wanted_precision=self._stored.auto_tag.wanted_precision,
             fitted=self._fitted,
         )
-        is_open = ~np.isin(ids[order], self._answered.ids) & (ranked >= limits.suggest)
+        is_open = ~np.isin(ids[order], self._known.answered.ids) & (ranked >= limits.suggest)
         if self._stored.auto_tag.mode == TagMode.APPLY:
             is_open &= ranked < limits.apply
         return calibrating.at_most_open(limits, ranked[is_open])
@@ -218,8 +248,8 @@ class _Pass:
         stored.version = stored.auto_tag.version
         stored.mean, stored.deviation = self._background.mean, self._background.deviation
         stored.population = population
-        stored.accepted = len(self._answered.accepted)
-        stored.rejected = len(self._answered.ids) - stored.accepted
+        stored.accepted = len(self._known.answered.accepted)
+        stored.rejected = len(self._known.answered.ids) - stored.accepted
         stored.suggest_at = _finite(limits.suggest)
         stored.apply_at = _finite(limits.apply)
         stored.border = _finite(limits.border)
@@ -227,6 +257,7 @@ class _Pass:
         stored.calibrated_at = timezone.now()
 
 
+_ANSWERED = (SuggestionState.ACCEPTED, SuggestionState.REJECTED)
 _WRITTEN = (
     *("version", "mean", "deviation", "population", "accepted", "rejected"),
     *("suggest_at", "apply_at", "border", "is_fitted", "note", "calibrated_at"),

@@ -30,7 +30,7 @@ from gallery.models import (
     SuggestionState,
 )
 
-TAGS_AT_ONCE = 50  # compared in one reading of all vectors; bounds the memory
+TAGS_AT_ONCE = 100  # compared in one reading of all vectors; bounds the memory
 MOST_CHANGES = 20_000  # new vectors; of more, all are read
 ENOUGH_ANSWERS = 25  # new ones that move the limits at once; fewer do when nobody answers any more
 ANSWERS_REST = timedelta(seconds=60)
