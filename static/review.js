@@ -37,6 +37,7 @@ async function send(answer, images) {
   try {
     const response = await fetch(reviewForm.dataset.api, {
       method: "POST",
+      keepalive: true, // also when the page is left meanwhile
       headers: { "Content-Type": "application/json", "X-CSRFToken": token },
       body: JSON.stringify({ [answer]: images }),
     });
@@ -70,20 +71,31 @@ function pageState() {
   return reviewForm.elements.state.value;
 }
 
-async function answerFor(answer, boxes) {
+// One after the other: who takes back at once means the answer that is still on its way.
+let lastSent = Promise.resolve();
+function inTurn(work) {
+  lastSent = lastSent.then(work);
+  return lastSent;
+}
+
+function answerFor(answer, boxes) {
   if (!boxes.length) return;
   const images = boxes.map((box) => box.value);
+  const state = pageState();
   for (const box of boxes) mark(box, answer); // at once: the next one can be looked at
-  goOn(boxes.at(-1));
-  if (await send(answer, images)) {
-    const kept = JSON.parse(sessionStorage.getItem(reviewStack) ?? "[]");
-    sessionStorage.setItem(reviewStack, JSON.stringify([...kept.slice(-49), { answer, images }]));
-    count(pageState(), -images.length);
-    count(STATE_OF[answer], images.length);
-  } else {
-    for (const box of boxes) mark(box, "");
-  }
   leadOn();
+  goOn(boxes.at(-1));
+  inTurn(async () => {
+    if (await send(answer, images)) {
+      const kept = JSON.parse(sessionStorage.getItem(reviewStack) ?? "[]");
+      sessionStorage.setItem(reviewStack, JSON.stringify([...kept.slice(-49), { answer, images, state }]));
+      count(state, -images.length);
+      count(STATE_OF[answer], images.length);
+    } else {
+      for (const box of boxes) mark(box, "");
+    }
+    leadOn();
+  });
 }
 
 async function undo() {
@@ -94,7 +106,7 @@ async function undo() {
   const here = reviewBoxes().filter((box) => last.images.includes(box.value));
   for (const box of here) mark(box, "");
   count(STATE_OF[last.answer], -last.images.length);
-  count(pageState(), last.images.length);
+  count(last.state, last.images.length);
   document.getElementById("announcement").textContent = "Taken back.";
   here[0]?.focus();
   leadOn();
@@ -146,9 +158,9 @@ function move(by) {
 const REVIEW_KEYS = {
   a: () => reviewForm.querySelector("[value=accept]") && answerFor("accept", meant()),
   r: () => reviewForm.querySelector("[value=reject]") && answerFor("reject", meant()),
-  u: () => (reviewForm.querySelector("[value=undo]") ? takeBack() : undo()),
+  u: () => (reviewForm.querySelector("[value=undo]") ? takeBack() : inTurn(undo)),
   s: selectAll,
-  n: () => nextLink()?.click(),
+  n: () => inTurn(() => nextLink()?.click()),
   ArrowRight: () => move(1),
   ArrowLeft: () => move(-1),
   ArrowDown: () => move(columns()),
@@ -185,7 +197,7 @@ if (reviewForm) {
   });
   reviewForm.addEventListener("click", (event) => {
     const act = event.target.closest("[data-act]")?.dataset.act;
-    if (act === "undo") undo();
+    if (act === "undo") inTurn(undo);
     if (act === "all") selectAll();
   });
   leadOn();

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from math import inf, isfinite
 
 import numpy as np
@@ -13,64 +11,18 @@ from django.utils import timezone
 
 from embeddings import counts
 from embeddings.models import Space
-from embeddings.streams import read_ids, read_vectors, stream_vectors
+from embeddings.streams import read_ids, stream_vectors
 from embeddings.vectors import Ids, Scores, Vectors
 from gallery.auto_tags import calibration as calibrating
 from gallery.auto_tags import writing
-from gallery.auto_tags.calibration import Answers, Limits
+from gallery.auto_tags.calibration import Limits
+from gallery.auto_tags.known import Known, known_to
 from gallery.auto_tags.scoring import Scorer
 from gallery.auto_tags.wording import unpacked
 from gallery.auto_tags.writing import Scored
-from gallery.models import (
-    AutoTagCalibration,
-    Image,
-    ImageEmbedding,
-    SuggestionState,
-    TagMode,
-    TagSuggestion,
-)
+from gallery.models import AutoTagCalibration, Image, ImageEmbedding, TagMode
 from gallery.search import background
 from gallery.search.bands import Background, background_of
-
-
-@dataclass(frozen=True)
-class Answered:
-    """The images of which people said yes or no to an auto tag, and which of them it was."""
-
-    ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))  # ascending
-    accepted: frozenset[int] = frozenset()
-
-    def scored(self, ids: Ids, scores: Scores) -> Answers:
-        """Return the answers of which there are scores: `ids` are ascending."""
-        both = np.isin(ids, self.ids)
-        accepted = np.array([id_ in self.accepted for id_ in ids[both].tolist()], dtype=np.bool_)
-        return Answers(scores[both], accepted)
-
-
-@dataclass(frozen=True)
-class Known:
-    """The images of which an auto tag has a row, and the answers among them."""
-
-    ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))  # ascending
-    answered: Answered = field(default_factory=Answered)
-
-
-def known_to(auto_tags: Iterable[int]) -> dict[int, Known]:
-    """Return what is known to auto tags; those without any rows are left out."""
-    rows = TagSuggestion.objects.filter(auto_tag__in=list(auto_tags)).order_by("image_id")
-    found: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for auto_tag, image, state in rows.values_list("auto_tag_id", "image_id", "state"):
-        found[auto_tag].append((image, state))
-    return {
-        auto_tag: Known(
-            np.array([image for image, _ in each], dtype=np.int64),
-            Answered(
-                np.array([image for image, state in each if state in _ANSWERED], dtype=np.int64),
-                frozenset(image for image, state in each if state == SuggestionState.ACCEPTED),
-            ),
-        )
-        for auto_tag, each in found.items()
-    }
 
 
 def compare_all(space: Space, calibrations: Sequence[AutoTagCalibration]) -> int:
@@ -78,6 +30,8 @@ def compare_all(space: Space, calibrations: Sequence[AutoTagCalibration]) -> int
 
     Return how many suggestions changed. One that is changed meanwhile is due once more.
     """
+    if not calibrations:
+        return 0  # they were deleted a moment ago
     # What is written from here on is of this space: back in another one, all is to be done anew.
     AutoTagCalibration.objects.filter(
         auto_tag__in=[one.auto_tag_id for one in calibrations]
@@ -111,18 +65,15 @@ def compare_some(calibrations: Iterable[AutoTagCalibration], ids: Ids, vectors: 
     scores = scorer_of(listed).scores(vectors)
     owners = dict(Image.objects.filter(pk__in=ids.tolist()).values_list("pk", "owner_id"))
     owner_ids = np.array([owners.get(id_, 0) for id_ in ids.tolist()], dtype=np.int64)
-    known: dict[int, list[int]] = defaultdict(list)
-    rows = TagSuggestion.objects.filter(image__in=ids.tolist())
-    for auto_tag, image in rows.values_list("auto_tag_id", "image_id"):
-        known[auto_tag].append(image)
+    known = known_to([one.auto_tag_id for one in listed], ids)
     several = []
     for column, one in enumerate(listed):
-        limits = limits_in(one)
-        fits = scores[:, column] >= min(limits.suggest, limits.apply)
-        is_known = np.isin(ids, known[one.auto_tag_id])
-        chosen = (fits | is_known) & (owner_ids == one.auto_tag.owner_id)
-        if chosen.any():
-            several.append(Scored(one.auto_tag, ids[chosen], scores[chosen, column], limits))
+        limits, rows = limits_in(one), known.get(one.auto_tag_id, Known())
+        of_interest = scores[:, column] >= min(limits.suggest, limits.apply)
+        of_interest |= np.isin(ids, rows.ids)
+        of_interest &= owner_ids == one.auto_tag.owner_id
+        mine = ids[of_interest]
+        several.append(Scored(one.auto_tag, mine, scores[of_interest, column], limits, rows))
     # What is superseded is compared with all images soon, these among them.
     return writing.write(several).changed
 
@@ -148,10 +99,8 @@ def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Sco
     auto_tags = [one.auto_tag_id for one in calibrations]
     writing.settle(auto_tags)
     known = known_to(auto_tags)
-    answered = [one.answered.ids for one in known.values()]
-    everything = np.unique(np.concatenate([np.empty(0, np.int64), *answered]))
-    ids, vectors = read_vectors(ImageEmbedding, space, only=everything)
-    scores = scorer.scores(vectors)
+    answered = [one.answered for one in known.values()]
+    ids, scores = _scores_of(space, scorer, np.unique(np.concatenate([_NO_IDS, *answered])))
     return [
         _Pass(
             one,
@@ -163,12 +112,21 @@ def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Sco
     ]
 
 
+def _scores_of(space: Space, scorer: Scorer, only: Ids) -> tuple[Ids, Scores]:
+    """Return some images that have vectors, and their scores, (n, auto tags)."""
+    found = [(_NO_IDS, scorer.scores(np.empty((0, space.dimensions), np.float32)))]
+    if len(only):
+        # Answers to many auto tags may be about most images: their vectors are not kept.
+        for ids, vectors in stream_vectors(ImageEmbedding, space, only=only):
+            found.append((ids, scorer.scores(vectors)))
+    return np.concatenate([ids for ids, _ in found]), np.concatenate([two for _, two in found])
+
+
 def _finish(passes: Sequence[_Pass], population: int) -> int:
     """Write suggestions, tags and limits; return how many suggestions changed."""
     several = [one.scored(population) for one in passes]
     written = writing.write(several)
-    whole = [one for one in several if one.auto_tag.pk not in written.superseded]
-    writing.forget_scores(whole)
+    writing.forget_scores(one for one in several if one.auto_tag.pk not in written.superseded)
     # Last: until its version stands there, it is to be done. Not where it has other vectors.
     with transaction.atomic():
         for one in passes:
@@ -190,7 +148,7 @@ class _Pass:
         self._stored = stored
         self._background = background
         self._known = known
-        self._answers = known.answered.scored(*of_answered)
+        self._answers = known.answers(*of_answered)
         self._fitted = calibrating.fit(self._answers)
         self._floor = calibrating.floor_of(background, self._fitted)
         self._ids: list[Ids] = []
@@ -214,13 +172,14 @@ class _Pass:
 
     def scored(self, population: int) -> Scored:
         """Return what is to be written of it, when all vectors were seen."""
-        ids = np.concatenate([np.empty(0, np.int64), *self._ids])
+        ids = np.concatenate([_NO_IDS, *self._ids])
         scores = np.concatenate([np.empty(0, np.float32), *self._scores])
         self._note(self._limits(ids, scores), population)
         limits = limits_in(self._stored)
         of_interest = scores >= min(limits.suggest, limits.apply)
         of_interest |= np.isin(ids, self._known.ids)
-        return Scored(self._stored.auto_tag, ids[of_interest], scores[of_interest], limits)
+        ids, scores = ids[of_interest], scores[of_interest]
+        return Scored(self._stored.auto_tag, ids, scores, limits, self._known)
 
     def keep(self) -> None:
         """Write the calibration down."""
@@ -238,7 +197,7 @@ class _Pass:
             wanted_precision=self._stored.auto_tag.wanted_precision,
             fitted=self._fitted,
         )
-        is_open = ~np.isin(ids[order], self._known.answered.ids) & (ranked >= limits.suggest)
+        is_open = ~np.isin(ids[order], self._known.answered) & (ranked >= limits.suggest)
         if self._stored.auto_tag.mode == TagMode.APPLY:
             is_open &= ranked < limits.apply
         return calibrating.at_most_open(limits, ranked[is_open])
@@ -248,8 +207,7 @@ class _Pass:
         stored.version = stored.auto_tag.version
         stored.mean, stored.deviation = self._background.mean, self._background.deviation
         stored.population = population
-        stored.accepted = len(self._known.answered.accepted)
-        stored.rejected = len(self._known.answered.ids) - stored.accepted
+        stored.accepted, stored.rejected = self._known.accepted, self._known.rejected
         stored.suggest_at = _finite(limits.suggest)
         stored.apply_at = _finite(limits.apply)
         stored.border = _finite(limits.border)
@@ -257,7 +215,7 @@ class _Pass:
         stored.calibrated_at = timezone.now()
 
 
-_ANSWERED = (SuggestionState.ACCEPTED, SuggestionState.REJECTED)
+_NO_IDS = np.empty(0, np.int64)
 _WRITTEN = (
     *("version", "mean", "deviation", "population", "accepted", "rejected"),
     *("suggest_at", "apply_at", "border", "is_fitted", "note", "calibrated_at"),

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, F, Max, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from embeddings import feed
@@ -28,6 +29,7 @@ from gallery.models import (
     AutoTagReader,
     ImageEmbedding,
     SuggestionState,
+    TagSuggestion,
 )
 
 TAGS_AT_ONCE = 100  # compared in one reading of all vectors; bounds the memory
@@ -55,21 +57,25 @@ def run(*, goes_on: Callable[[], bool] = lambda: True) -> int:
         due = due_in(space)
         for start in range(0, len(due), TAGS_AT_ONCE):
             if goes_on():
-                changed += comparing.compare_all(space, due[start : start + TAGS_AT_ONCE])
+                some = encoding.encoded_in(space).filter(pk__in=due[start : start + TAGS_AT_ONCE])
+                changed += comparing.compare_all(space, list(some))
     return changed
 
 
-def due_in(space: Space) -> list[AutoTagCalibration]:
-    """Return the calibrations of a space for which all images are to be compared."""
-    answered = Q(
-        auto_tag__suggestions__state__in=(SuggestionState.ACCEPTED, SuggestionState.REJECTED)
+def due_in(space: Space) -> list[int]:
+    """Return the ids of the calibrations of a space for which all images are to be compared."""
+    answered = TagSuggestion.objects.filter(
+        auto_tag=OuterRef("auto_tag"),
+        state__in=(SuggestionState.ACCEPTED, SuggestionState.REJECTED),
     )
+    said = answered.order_by().values("auto_tag")
+    # A look at the answers of each, by the index: of what waits for one there is far more.
     rows = encoding.encoded_in(space).annotate(
-        answers=Count("auto_tag__suggestions", filter=answered),
-        answered_at=Max("auto_tag__suggestions__answered_at", filter=answered),
+        answers=Coalesce(Subquery(said.annotate(n=Count("pk")).values("n")), 0),
+        answered_at=Subquery(said.annotate(at=Max("answered_at")).values("at")),
     )
     population = comparing.population_of(space)
-    return [one for one in rows if _is_due(one, population)]
+    return [one.pk for one in rows.defer("vectors") if _is_due(one, population)]
 
 
 def _is_due(calibration: AutoTagCalibration, population: int) -> bool:

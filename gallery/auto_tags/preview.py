@@ -20,7 +20,7 @@ from embeddings.vectors import Ids, Scores, Vectors
 from gallery import spaces
 from gallery.auto_tags import calibration as calibrating
 from gallery.auto_tags.changes import Setting
-from gallery.auto_tags.comparing import Answered, known_to
+from gallery.auto_tags.known import Known, known_to
 from gallery.auto_tags.ranking import ranking_of
 from gallery.auto_tags.scoring import Scorer
 from gallery.auto_tags.wording import Wording
@@ -100,10 +100,9 @@ def _limits(
     scorer = Scorer([vectors])
     sample = background.drawn_lately(ImageEmbedding, space)
     found = background_of(scorer.scores(sample.vectors)[:, 0], sample.population)
-    known = known_to([auto_tag.pk]) if auto_tag else {}
-    answered = known[auto_tag.pk].answered if auto_tag and auto_tag.pk in known else Answered()
-    ids, of_answered = read_vectors(ImageEmbedding, space, only=answered.ids)
-    answers = answered.scored(ids, scorer.scores(of_answered)[:, 0])
+    known = known_to([auto_tag.pk]).get(auto_tag.pk, Known()) if auto_tag else Known()
+    ids, of_answered = read_vectors(ImageEmbedding, space, only=known.answered)
+    answers = known.answers(ids, scorer.scores(of_answered)[:, 0])
     fitted = calibrating.fit(answers)
     limits = calibrating.limits_of(
         found,

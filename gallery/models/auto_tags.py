@@ -108,6 +108,9 @@ class TagSuggestion(models.Model):
     is_linked = models.BooleanField(
         default=False, help_text="The image has the tag by this, and by nothing else."
     )
+    is_untagged = models.BooleanField(
+        default=False, help_text="By this no the image lost a tag that a person had set."
+    )
     answered_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )

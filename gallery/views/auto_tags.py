@@ -122,7 +122,8 @@ def edit(request: LoggedIn, pk: int) -> HttpResponse:
 def preview_part(request: LoggedIn) -> HttpResponse:
     """What the form, as it is filled in now, would find: a part of its page."""
     written = request.POST.get("auto_tag", "")
-    auto_tag = own_auto_tag(request, int(written)) if written.isdecimal() else None
+    is_number = written.isdecimal() and len(written) < 19
+    auto_tag = own_auto_tag(request, int(written)) if is_number else None
     said = request.POST.copy()
     if not said.get("name", "").strip() and not said.get("prompts", "").strip():
         return render(request, "gallery/_auto_tag_preview.html", {})
@@ -177,8 +178,14 @@ def answer(request: LoggedIn, pk: int) -> HttpResponse:
     if said not in list(Answer) or not chosen:
         messages.warning(request, "Choose images first, then what to say of them.")
         return redirect(place.address(pk))
-    n = answers.give(auto_tag, Answer(said), chosen, by=request.user.pk)
-    messages.success(request, f"{n:,} image{'' if n == 1 else 's'} {DONE[Answer(said)]}")
+    try:
+        n = answers.give(auto_tag, Answer(said), chosen, by=request.user.pk)
+    except AutoTag.DoesNotExist as error:
+        raise Http404 from error
+    except AutoTagInvalid as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{n:,} image{'' if n == 1 else 's'} {DONE[Answer(said)]}")
     if request.POST.get("from") == "image":
         return redirect("image", uuid=chosen[0])
     return redirect(place.address(pk))

@@ -9,11 +9,13 @@ from gallery import spaces
 from gallery.auto_tags import answers, changes, review
 from gallery.auto_tags.answers import Answer
 from gallery.auto_tags.review import ReviewOrder
+from gallery.errors import AutoTagInvalid
 from gallery.models import (
     AutoTag,
     AutoTagCalibration,
     Image,
     SuggestionState,
+    Tag,
     TagMode,
     TagSuggestion,
 )
@@ -49,6 +51,12 @@ def tag(request, boats):
     tag = auto_tag(mode=request.param)
     compare()
     return tag
+
+
+@pytest.fixture
+def ann(client):
+    client.force_login(make_user())
+    return client
 
 
 def give(tag, answer, ids):
@@ -97,12 +105,37 @@ def test_images_that_were_never_suggested_can_be_answered_and_taken_back(tag, bo
     assert other not in tagged(tag)
 
 
-def test_a_tag_that_was_there_before_survives_yes_no_and_undo(tag, boats):
+def test_a_persons_own_tag_goes_by_their_no_and_comes_back_with_it(tag, boats):
     (own,) = make_images(1).tolist()
     Image.objects.get(pk=own).tags.add(tag.tag)
-    for answer in (Answer.ACCEPT, Answer.UNDO, Answer.REJECT, Answer.ACCEPT, Answer.REJECT):
+    for answer, has_it in (
+        (Answer.ACCEPT, True),
+        (Answer.UNDO, True),
+        (Answer.REJECT, False),
+        (Answer.UNDO, True),
+        (Answer.REJECT, False),
+        (Answer.ACCEPT, True),
+        (Answer.UNDO, True),  # it is theirs again, not the auto tag's
+    ):
         give(tag, answer, [own])
-        assert own in tagged(tag)
+        assert (own in tagged(tag)) is has_it
+        AutoTagCalibration.objects.update(version=None)
+        compare()
+        assert (own in tagged(tag)) is has_it
+
+
+def test_an_image_with_as_many_tags_as_may_be_is_named_and_nothing_changes(tag, boats, ann):
+    image = Image.objects.get(pk=boats[1])
+    image.tags.set(Tag.objects.bulk_create(Tag(name=f"tag {n}") for n in range(50)))
+    Image.objects.filter(pk=image.pk).update(caption="The harbour")
+    compare()
+    before = tagged(tag)
+    with pytest.raises(AutoTagInvalid, match="“The harbour” has 50 tags"):
+        give(tag, Answer.ACCEPT, boats)
+    said = {"answer": "accept", "image": [str(uuid) for uuid in uuids(boats)]}
+    assert "has 50 tags" in ann.post(f"/auto-tags/{tag.pk}/answer", said, follow=True).text
+    assert tagged(tag) == before
+    assert give(tag, Answer.REJECT, boats[1:2]) == 1
 
 
 def test_nobody_answers_for_images_of_others(tag, boats):

@@ -112,7 +112,13 @@ def test_the_preview_names_words_that_the_encoder_never_learned(ann, boats):
 
 @pytest.mark.parametrize(
     ("changes", "status"),
-    [({"prompts": "", "name": ""}, 200), ({"templates": "x"}, 200), ({"auto_tag": "99"}, 404)],
+    [
+        ({"prompts": "", "name": ""}, 200),
+        ({"templates": "x"}, 200),
+        ({"prompts": "x" * 1_000_000}, 200),
+        ({"auto_tag": "99"}, 404),
+        ({"auto_tag": "9" * 5000}, 200),
+    ],
 )
 def test_a_preview_of_what_is_not_there_yet_is_no_error_of_the_server(ann, space, changes, status):
     assert ann.post("/auto-tags/preview", FORM | changes).status_code == status

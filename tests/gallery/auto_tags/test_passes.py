@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 
 import numpy as np
@@ -45,7 +46,9 @@ from tests.gallery.auto_tags.library import (
     uuids,
     vectors_at,
 )
+from tests.gallery.backups.machines import run
 from tests.rows import make_images, make_user, make_vectors, store
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -140,6 +143,33 @@ def test_a_process_that_dies_before_it_remembers_where_it_was_loses_nothing(spac
     assert state_by_id(tag)[boat] == OPEN
 
 
+KILLED_AMONG_THE_ROWS = """
+import os
+from gallery.auto_tags import writing
+writing.AT_ONCE = 2
+real = writing._write
+def write(*given):
+    real(*given)
+    os.kill(os.getpid(), 9)
+writing._write = write
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_has_left_is_done_by_the_next_one(space):
+    crowd(space)
+    boats = images_at(space, BOATS)
+    tag = auto_tag(mode=TagMode.APPLY)
+    encoding.encode_waiting()
+    run("auto_tags", "run", status=-signal.SIGKILL, program=KILLED_AMONG_THE_ROWS)
+    assert tagged(tag) == set(boats[:2].tolist())
+    assert AutoTagCalibration.objects.get().version is None
+    # Postgres takes a moment to see that it is gone, and with it its lock.
+    wait_until(lambda: passes.run() or not passes.due_in(space))
+    assert state_by_id(tag) == dict.fromkeys(boats.tolist(), APPLIED)
+    assert tagged(tag) == set(boats.tolist())
+
+
 def test_a_feed_that_begins_anew_lets_all_be_compared(space):
     crowd(space)
     boats = images_at(space, BOATS)
@@ -202,8 +232,6 @@ def test_a_tag_that_a_person_has_set_is_never_touched(space):
     assert boats[0] not in state_by_id(tag)
     changes.change(tag, setting(wording=wording.read(["a green tree at night"], ["{}"])))
     compare()
-    assert tagged(tag) == {boats[0]}
-    answers.give(tag, Answer.REJECT, uuids(boats[:1]), by=make_user().pk)
     assert tagged(tag) == {boats[0]}
     changes.delete(tag)
     assert tagged(tag) == {boats[0]}

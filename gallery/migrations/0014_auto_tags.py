@@ -73,6 +73,7 @@ class Migration(migrations.Migration):
                 ("state", models.CharField(choices=[("open", "Suggested"), ("applied", "Applied"), ("accepted", "Accepted"), ("rejected", "Rejected")], max_length=10)),
                 ("score", models.FloatField(help_text="In the active space; none: not compared in it yet.", null=True)),
                 ("is_linked", models.BooleanField(default=False, help_text="The image has the tag by this, and by nothing else.")),
+                ("is_untagged", models.BooleanField(default=False, help_text="By this no the image lost a tag that a person had set.")),
                 ("answered_at", models.DateTimeField(null=True)),
                 ("answered_by", models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to=settings.AUTH_USER_MODEL)),
                 ("auto_tag", models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="suggestions", to="gallery.autotag")),
