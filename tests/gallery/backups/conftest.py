@@ -62,10 +62,10 @@ def images(transactional_db) -> list[Image]:
     SavedSearch.objects.create(owner=ann, name="boats", query=forms.to_json(query))
     setting = Setting(wording=wording.read(["a boat"], ["{}", "see {}"]), mode="apply")
     boat = changes.make(ann, "boat", setting)
-    encoding.encode_waiting()
-    passes.run()
     for answer, image in ((Answer.ACCEPT, made[3]), (Answer.REJECT, made[4])):
         answers.give(boat, answer, [image.uuid], by=ann.pk)
+    encoding.encode_waiting()
+    passes.run()
     return made
 
 
