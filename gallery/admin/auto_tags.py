@@ -12,13 +12,16 @@ from gallery.auto_tags import review
 from gallery.models import AutoTag, AutoTagCalibration, TagSuggestion
 
 
-class CalibrationInline(admin.TabularInline[AutoTagCalibration, AutoTag]):
+class CalibrationInline(admin.StackedInline[AutoTagCalibration, AutoTag]):
     model = AutoTagCalibration
     can_delete = False
     extra = 0
     fields = (
-        *("space", "mean", "deviation", "population", "suggest_at", "apply_at", "is_fitted"),
-        *("accepted", "rejected", "note", "calibrated_at"),
+        "space",
+        ("mean", "deviation", "population"),
+        ("suggest_at", "apply_at", "is_fitted"),
+        ("accepted", "rejected", "calibrated_at"),
+        "note",
     )
     readonly_fields = ("calibrated_at",)
 
@@ -38,11 +41,19 @@ class AutoTagAdmin(ReadOnly, admin.ModelAdmin[AutoTag]):
     list_per_page = 50
     show_full_result_count = False
     fields = (
-        *("tag", "owner", "prompts", "templates", "mode", "wanted_precision", "figures"),
+        *("tag", "owner", "looks_for", "put_into", "mode", "wanted_precision", "figures"),
         *("version", "created_at"),
     )
-    readonly_fields = ("figures", "created_at")
+    readonly_fields = ("looks_for", "put_into", "figures", "created_at")
     inlines = (CalibrationInline,)
+
+    @admin.display(description="prompts")
+    def looks_for(self, auto_tag: AutoTag) -> str:
+        return " · ".join(auto_tag.prompts)
+
+    @admin.display(description="templates")
+    def put_into(self, auto_tag: AutoTag) -> str:
+        return " · ".join(auto_tag.templates)
 
     @admin.display(description="figures")
     def figures(self, auto_tag: AutoTag) -> str:

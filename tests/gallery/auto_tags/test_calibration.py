@@ -51,6 +51,15 @@ def test_what_stands_out_of_the_background_is_suggested_and_the_rest_is_not():
     assert not found.is_fitted
 
 
+def test_where_nearly_all_was_accepted_more_is_suggested_and_nothing_more_applied():
+    scores = ranked(np.linspace(0.2, 0.5, 60))
+    before = limits(scores)
+    after = limits(scores, answers(yes=np.linspace(0.3, 0.5, 30), no=[0.15]))
+    assert NOISE.mean() + 2 * NOISE.std() < after.suggest < before.suggest
+    assert after.suggest <= after.border < before.border
+    assert (after.apply, after.is_fitted) == (before.apply, False)
+
+
 def test_where_nothing_stands_out_only_a_new_image_that_does_is_suggested():
     found = limits(ranked())
     assert NOISE.max() < found.suggest < found.apply < 0.3
