@@ -35,7 +35,7 @@ them is measured on the images that nobody was asked about. The floors:
   things, which is how it is commonly done. The flat limit for a thing is the best one for all other
   things, by their truth: as an author chooses a constant. And more yes than no (precision 0.5), or
   nobody would go through them; the rival there is chance, the share of scenes that show the thing.
-  And of things that no scene shows, no more scenes are suggested than with the flat limit.
+  And for things that no scene shows, and the encoder never learned, no more scenes are suggested than with the flat limit.
 - What is applied, with and without answers: 0.9, the wanted precision that was asked for. Without
   answers no recall is promised.
 - Answers make the recall of neither smaller than it was without them, on the same images.
@@ -292,6 +292,7 @@ def quality(n: int) -> Iterator[Row]:
     chance = float(np.mean([one.is_true.mean() for one in some]))
     f1, rival = (float(np.mean([one.f1 for one in each])) for each in (suggested, flat))
     yield Row("suggested: F1; one flat limit", f"{f1:.3f}", f"{rival:.3f}", f1 / rival, 1.0)
+    yield of_nothing(absent, flat_limit(some, but=-1))
     yield report.at_least(
         "suggested: precision; chance", mean(suggested, "precision"), 0.5, rival=chance
     )
@@ -312,6 +313,14 @@ def quality(n: int) -> Iterator[Row]:
             f"{what}: recall; before", f"{recall[1]:.3f}", f"{recall[0]:.3f}",
             recall[1] / max(recall[0], 1e-9), 1.0,
         )  # fmt: skip
+
+
+def of_nothing(absent: list[NDArray[np.float32]], flat: float) -> Row:
+    """Return the row of the share of scenes that is suggested for what none shows."""
+    ours = np.mean([np.mean(scores >= limits(scores, nobody()).suggest) for scores in absent])
+    rival = np.mean([np.mean(scores >= flat) for scores in absent])
+    ratio = float(rival / max(ours, 1e-4))
+    return Row("suggested of what none shows; one flat", f"{ours:.4f}", f"{rival:.4f}", ratio, 1.0)
 
 
 def told(what: str, value: float) -> Row:
