@@ -35,7 +35,8 @@ them is measured on the images that nobody was asked about. The floors:
   things, which is how it is commonly done. The flat limit for a thing is the best one for all other
   things, by their truth: as an author chooses a constant. And more yes than no (precision 0.5), or
   nobody would go through them; the rival there is chance, the share of scenes that show the thing.
-  And for things that no scene shows, and the encoder never learned, no more scenes are suggested than with the flat limit.
+  And for words that the encoder never learned, of what no scene shows, no more scenes are suggested
+  than with the flat limit.
 - What is applied, with and without answers: 0.9, the wanted precision that was asked for. Without
   answers no recall is promised.
 - Answers make the recall of neither smaller than it was without them, on the same images.
