@@ -32,7 +32,11 @@ class SearchExpired(GalleryError):
 
 
 class NameTaken(GalleryError):
-    """Its owner has a saved search of that name."""
+    """Its owner has a saved search, or an auto tag, of that name."""
+
+
+class AutoTagInvalid(GalleryError):
+    """An auto tag cannot be kept as it is written."""
 
 
 class DuplicatesChanged(GalleryError):

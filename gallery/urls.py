@@ -4,6 +4,7 @@ from django.urls import path
 
 from gallery import health, metrics
 from gallery.views import (
+    auto_tags,
     duplicates,
     files,
     images,
@@ -51,6 +52,13 @@ urlpatterns = [
     path("duplicates/decided/<int:pk>/forget", duplicates.forget, name="duplicate-forget"),
     path("duplicates/<int:pk>", duplicates.decide, name="duplicate-decide"),
     path("images/<uuid:uuid>/unlink", duplicates.unlink, name="image-unlink"),
+    path("auto-tags", auto_tags.auto_tags_page, name="auto-tags"),
+    path("auto-tags/new", auto_tags.new, name="auto-tag-new"),
+    path("auto-tags/preview", auto_tags.preview_part, name="auto-tag-preview"),
+    path("auto-tags/<int:pk>", auto_tags.review_page, name="auto-tag"),
+    path("auto-tags/<int:pk>/edit", auto_tags.edit, name="auto-tag-edit"),
+    path("auto-tags/<int:pk>/answer", auto_tags.answer, name="auto-tag-answer"),
+    path("auto-tags/<int:pk>/delete", auto_tags.delete, name="auto-tag-delete"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics.metrics, name="metrics"),

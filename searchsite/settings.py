@@ -175,7 +175,12 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
-CELERY_IMPORTS = ["gallery.imports.tasks", "gallery.uploads.tasks", "gallery.duplicates.tasks"]
+CELERY_IMPORTS = [
+    "gallery.imports.tasks",
+    "gallery.uploads.tasks",
+    "gallery.duplicates.tasks",
+    "gallery.auto_tags.tasks",
+]
 CELERY_TASK_DEFAULT_QUEUE = "semblance"  # a Redis may have other tenants
 # What takes minutes has a queue of its own: a new image does not wait for an index to be built.
 # A worker that is told no queue serves both.
@@ -188,6 +193,8 @@ CELERY_TASK_ROUTES = {
         "gallery.imports.tasks.*",
         "gallery.uploads.tasks.*",
         "gallery.duplicates.tasks.*",
+        # Prompts are encoded where the encoder is loaded anyway; to compare needs none.
+        "gallery.auto_tags.tasks.suggest_tags",
     )
 }
 CELERY_TASK_IGNORE_RESULT = True
@@ -219,6 +226,8 @@ CELERY_BEAT_SCHEDULE = {
         ("find what was missed", "gallery.tasks.reconcile", 60),
         ("compare new images", "gallery.duplicates.tasks.compare_waiting", 30),
         ("group loose duplicates", "gallery.duplicates.tasks.group_loose", 3600),
+        ("encode prompts of auto tags", "gallery.auto_tags.tasks.encode_prompts", 30),
+        ("suggest tags", "gallery.auto_tags.tasks.suggest_tags", 30),
         ("tend uploads", "gallery.uploads.tasks.tend_uploads", 60),
         ("work on imports", "gallery.imports.tasks.work_on_waiting", 30),
         ("remove sent sources", "gallery.imports.tasks.remove_sent", 3600),

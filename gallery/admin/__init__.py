@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from gallery.admin import albums, duplicates, images, imports, jobs, tokens, videos
+from gallery.admin import (
+    albums,
+    auto_tags,
+    duplicates,
+    images,
+    imports,
+    jobs,
+    tokens,
+    videos,
+)
 
-__all__ = ["albums", "duplicates", "images", "imports", "jobs", "tokens", "videos"]
+__all__ = ["albums", "auto_tags", "duplicates", "images", "imports", "jobs", "tokens", "videos"]
 
 admin.site.site_title = "Semblance"
 admin.site.site_header = "Semblance"

@@ -26,6 +26,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.operation import Operation
 
 from gallery.errors import (
+    AutoTagInvalid,
     DuplicatesChanged,
     ImageRefused,
     NameTaken,
@@ -35,7 +36,7 @@ from gallery.errors import (
     StorageUnavailable,
 )
 from gallery.imports.errors import ImportInvalid, ImportRefused, TooMuchSent
-from gallery.models import Image
+from gallery.models import AutoTag, Image
 from gallery.patience import TOO_LONG, took_too_long
 from gallery.request_limits import RequestLimit, files_bytes, limited, source_bytes
 from gallery.uploads import errors as uploads
@@ -51,6 +52,7 @@ VIDEO_RETRY_SECONDS = "60"
 
 STATUS_BY_ERROR: dict[type[Exception], int] = {
     QueryInvalid: 400,
+    AutoTagInvalid: 400,
     ImageRefused: 422,
     NameTaken: 409,
     DuplicatesChanged: 409,
@@ -69,7 +71,9 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
 }
 SENTENCE_BY_ERROR: dict[type[Exception], tuple[int, str]] = {
     Http404: (404, NOT_HERE),
-    Image.DoesNotExist: (404, NOT_HERE),  # deleted while the request ran
+    # Deleted while the request ran.
+    Image.DoesNotExist: (404, NOT_HERE),
+    AutoTag.DoesNotExist: (404, NOT_HERE),
     MultiPartParserError: (400, "The form of the request cannot be read."),
     UnreadablePostError: (400, "The request ended before all of it was here."),
     SuspiciousOperation: (400, "The request has too many files or fields."),

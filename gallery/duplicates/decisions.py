@@ -19,6 +19,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Greatest, Least
 
 from gallery import originals, removal
+from gallery.auto_tags import answers
 from gallery.duplicates import grouping, merging, verdicts
 from gallery.errors import DuplicatesChanged, StorageUnavailable
 from gallery.models import (
@@ -135,6 +136,7 @@ def replace(choice: Choice, viewer: User) -> int:
         if any(_is_shown_less(image, [chosen.main]) for image in chosen.others):
             raise DuplicatesChanged(WOULD_PUBLISH)
         merging.merge(chosen.main, chosen.others)
+        answers.pass_on([image.pk for image in chosen.others], chosen.main)
         gone = [image.sha256 for image in chosen.others]
         verdicts.pass_on(chosen.group.owner_id, gone, chosen.main.sha256, by=viewer.pk)
         verdicts.pass_on_links(chosen.group.owner_id, gone, chosen.main.sha256, by=viewer.pk)

@@ -9,7 +9,7 @@ from gallery import texts
 from gallery.changes import change_record
 from gallery.errors import ImageRefused
 from gallery.ingest import MAX_CAPTIONS
-from gallery.models import Caption, Image
+from gallery.models import Caption, Image, SuggestionState, TagSuggestion
 
 # The source of a further caption that was the own caption of an image that was replaced.
 SOURCE = "duplicate"
@@ -29,7 +29,7 @@ def merge(main: Image, others: Sequence[Image]) -> None:
     change_record(
         main,
         caption=caption if caption != main.caption else None,
-        tags=_tags((main, *others)),
+        tags=_tags(main, others),
         album=None if main.album else album,
         metadata=_metadata((main, *others)),
     )
@@ -40,8 +40,13 @@ def merge(main: Image, others: Sequence[Image]) -> None:
     _add_captions(main, further)
 
 
-def _tags(images: Iterable[Image]) -> list[str]:
-    names = [name for image in images for name in image.tags.values_list("name", flat=True)]
+def _tags(main: Image, others: Iterable[Image]) -> list[str]:
+    names = list(main.tags.values_list("name", flat=True))
+    for image in others:
+        # Nobody has said it of them; the main image has auto tags of its own score.
+        applied = TagSuggestion.objects.filter(image=image, state=SuggestionState.APPLIED)
+        said = image.tags.exclude(pk__in=applied.values("auto_tag__tag"))
+        names += said.values_list("name", flat=True)
     return list(dict.fromkeys(names))[: texts.MAX_TAGS]
 
 

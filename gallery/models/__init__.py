@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from gallery.models.accounts import ApiToken, SavedSearch
+from gallery.models.auto_tags import (
+    AutoTag,
+    AutoTagCalibration,
+    AutoTagReader,
+    SuggestionState,
+    TagMode,
+    TagSuggestion,
+)
 from gallery.models.duplicates import (
     DuplicateCheck,
     DuplicateGroup,
@@ -37,6 +45,9 @@ from gallery.models.videos import Video
 __all__ = [
     "Album",
     "ApiToken",
+    "AutoTag",
+    "AutoTagCalibration",
+    "AutoTagReader",
     "Caption",
     "CaptionEmbedding",
     "CaptionEmbeddingJob",
@@ -63,7 +74,10 @@ __all__ = [
     "SavedSearch",
     "SourceLink",
     "State",
+    "SuggestionState",
     "Tag",
+    "TagMode",
+    "TagSuggestion",
     "Upload",
     "UploadSession",
     "UploadState",

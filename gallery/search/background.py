@@ -31,20 +31,22 @@ def of(model: type[AbstractEmbedding], space: Space) -> Sample:
     view = live.index_of(model, space).view()
     if view is not None and len(view.background):
         return Sample(view.background, len(view))
-    return _from_postgres(model, space)
+    return drawn_lately(model, space)
 
 
-def _from_postgres(model: type[AbstractEmbedding], space: Space) -> Sample:
+def drawn_lately(model: type[AbstractEmbedding], space: Space) -> Sample:
+    """Return a sample of all that was stored some seconds ago, without any index."""
     key = (model._meta.db_table, space.pk)
     with _drawing:
         drawn_at, sample = _drawn.get(key, (-KEEP_SECONDS, None))
         if sample is None or time.monotonic() - drawn_at > KEEP_SECONDS:
-            sample = _draw(model, space)
+            sample = draw(model, space)
             _drawn[key] = (time.monotonic(), sample)
         return sample
 
 
-def _draw(model: type[AbstractEmbedding], space: Space) -> Sample:
+def draw(model: type[AbstractEmbedding], space: Space) -> Sample:
+    """Return a sample of all that is stored now."""
     ids = read_ids(model._default_manager.filter(space=space), model.subject_field().attname)
     chosen = np.random.default_rng(0).choice(ids, min(SIZE, len(ids)), replace=False)
     _, vectors = read_vectors(model, space, only=np.sort(chosen))

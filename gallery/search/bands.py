@@ -72,6 +72,11 @@ def background_of(scores: Scores, population: int) -> Background:
     return Background(median, 1.4826 * float(np.median(np.abs(scores - median))), population)
 
 
+def chance_of(background: Background) -> float:
+    """Return by how many deviations chance alone lets the best one stand out."""
+    return NormalDist().inv_cdf(1 - 1 / min(background.population, LARGEST_CHANCE))
+
+
 def limits_of(background: Background, scores: Scores) -> Limits:
     """Return the limits of a query by its background and its hits' scores, (n,), best first.
 
@@ -85,7 +90,7 @@ def limits_of(background: Background, scores: Scores) -> Limits:
     same = int(np.count_nonzero(scores >= SAME))
     best = float(scores[same]) if same < len(scores) else SAME
     outstanding = (best - background.mean) / background.deviation
-    chance = NormalDist().inv_cdf(1 - 1 / min(background.population, LARGEST_CHANCE))
+    chance = chance_of(background)
     if outstanding < chance:
         return NOTHING
     maybe = max(LEAST_DEVIATIONS, MAYBE_SHARE * outstanding)

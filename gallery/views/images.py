@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
+from gallery.auto_tags import review
 from gallery.changes import change_record
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.forms import EditForm
@@ -104,6 +105,7 @@ def page_context(image: Image, viewer: User | AnonymousUser) -> dict[str, Any]:
         # Where somebody lives is often where they take photos.
         "may_know_place": is_own,
         "tags": image.tags.all(),
+        "suggested": review.of_image(image, viewer) if viewer.is_authenticated else (),
         "captions": image.captions.further(),
         "source_link": SourceLink.of(image),
         "frame": frame_of(image, viewer),

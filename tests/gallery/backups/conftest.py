@@ -14,6 +14,9 @@ from django.db import connection
 from embeddings import live
 from embeddings.models import QuerySample
 from gallery import spaces
+from gallery.auto_tags import answers, changes, encoding, passes, wording
+from gallery.auto_tags.answers import Answer
+from gallery.auto_tags.changes import Setting
 from gallery.models import Album, ApiToken, Caption, Image, ImageEmbedding, SavedSearch
 from gallery.pipeline import embed_waiting
 from gallery.query import Mode, Query, TextTerm, forms
@@ -57,6 +60,12 @@ def images(transactional_db) -> list[Image]:
     ApiToken.issue(ann, "for the phone")
     query = Query(terms=(TextTerm("a boat"),), mode=Mode.HYBRID)
     SavedSearch.objects.create(owner=ann, name="boats", query=forms.to_json(query))
+    setting = Setting(wording=wording.read(["a boat"], ["{}", "see {}"]), mode="apply")
+    boat = changes.make(ann, "boat", setting)
+    for answer, image in ((Answer.ACCEPT, made[3]), (Answer.REJECT, made[4])):
+        answers.give(boat, answer, [image.uuid], by=ann.pk)
+    encoding.encode_waiting()
+    passes.run()
     return made
 
 

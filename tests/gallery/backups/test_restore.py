@@ -15,12 +15,15 @@ from django.utils import timezone
 
 from embeddings import feed
 from embeddings.models import Snapshot, Space
+from gallery.auto_tags import encoding, passes
 from gallery.backups import questions, reading
 from gallery.backups.manifest import Answer
 from gallery.descriptions import Description
 from gallery.imports.tasks import next_run
 from gallery.models import (
     ApiToken,
+    AutoTagCalibration,
+    AutoTagReader,
     Image,
     ImageEmbedding,
     ImageEmbeddingJob,
@@ -85,6 +88,19 @@ def test_a_restored_gallery_lives_on(file, images, empty):
     assert images[0].album.name == "Holidays\tand \\N \u2028 more"
     assert ApiToken.objects.get().name == "for the phone"
     call_command("verify")
+
+
+def test_auto_tags_and_what_was_said_of_them_hold_when_all_is_compared_anew(file, images, empty):
+    before = rows()
+    empty()
+    restore(file)
+    assert encoding.encode_waiting() == 0
+    AutoTagCalibration.objects.update(version=None)
+    assert passes.run() == 0
+    after = rows()
+    for table in ("gallery_autotag", "gallery_tagsuggestion", "gallery_image_tags"):
+        assert after[table] == before[table] != []
+    assert AutoTagReader.objects.get().identity == feed.position(ImageEmbedding).identity
 
 
 def test_it_is_restored_by_another_process_into_a_database_without_tables(file, images, other):

@@ -20,11 +20,13 @@ from gallery.models import (
     DuplicatePair,
     DuplicateVerdict,
     Image,
+    TagSuggestion,
     Verdict,
 )
 from gallery.query import Mode, Query, TextTerm
 from gallery.search import search
 from gallery.storage.originals import Original
+from tests.gallery.auto_tags.library import auto_tag
 from tests.gallery.duplicates.pictures import encoded, scene, stored
 from tests.rows import make_user
 from tests.workers import wait_until
@@ -137,6 +139,19 @@ def test_replacing_keeps_what_was_said_of_every_image(three, django_capture_on_c
     }
     assert paths[0].read_bytes()[:4] == b"\x89PNG"
     assert not any(path.exists() for path in paths[1:])
+
+
+def test_of_auto_tags_a_no_is_kept_when_replacing_and_what_nobody_confirmed_is_not(three):
+    night, harbour = auto_tag(name="night"), auto_tag(name="harbour")
+    no = TagSuggestion(auto_tag=night, image=three[2], state="rejected", answered_by=make_user())
+    unconfirmed = TagSuggestion(auto_tag=harbour, image=three[1], state="applied", is_linked=True)
+    TagSuggestion.objects.bulk_create([no, unconfirmed])
+    three[1].tags.add(harbour.tag)
+    decisions.replace(choice(three), make_user())
+    kept = TagSuggestion.objects.get()
+    assert (kept.auto_tag, kept.image, kept.state) == (night, three[0], "rejected")
+    assert kept.answered_by == make_user()
+    assert not three[0].tags.filter(name="harbour").exists()
 
 
 def test_a_replaced_file_that_comes_again_gives_back_what_took_its_place(three):
