@@ -12,7 +12,8 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from gallery import pipeline
+from gallery import pipeline, spaces
+from gallery.switching import progress
 
 # Set while a message is under way that no worker has begun: one is enough for any number of jobs.
 WOKEN = "semblance:woken"
@@ -34,6 +35,8 @@ def embed_waiting() -> int:
     # Where nothing could be done, as while the storage is away, beat's next kick is soon enough.
     if written and not _is_ending() and pipeline.is_due():
         wake()
+    elif written:
+        _note_filled()
     return written
 
 
@@ -43,7 +46,16 @@ def reconcile() -> int:
     parked, mended, found = pipeline.park_lost(), pipeline.mend_states(), pipeline.add_missing()
     if found:
         wake()
+    _note_filled()
     return parked + mended + found
+
+
+def find_missing() -> None:
+    """Have a worker find now what waits for a vector and has no job. Call it after the commit."""
+    try:
+        reconcile.delay()
+    except (OperationalError, RedisError) as error:
+        log.warning("The worker could not be told, it will look by itself soon: %s", error)
 
 
 def wake() -> None:
@@ -56,6 +68,12 @@ def wake() -> None:
             embed_waiting.delay()
     except (OperationalError, RedisError) as error:
         log.warning("The worker could not be woken, it will look by itself soon: %s", error)
+
+
+def _note_filled() -> None:
+    filling = spaces.beside()
+    if filling is not None and not filling.filled_at:
+        progress.note_filled(filling)
 
 
 def _is_ending() -> bool:

@@ -223,6 +223,7 @@ CELERY_BEAT_SCHEDULE = {
         ("work on imports", "gallery.imports.tasks.work_on_waiting", 30),
         ("remove sent sources", "gallery.imports.tasks.remove_sent", 3600),
         ("build due snapshots", "embeddings.tasks.build_due_snapshots", 60),
+        ("remove retired spaces", "embeddings.tasks.remove_retired", 60),
         ("prune the change feed", "embeddings.tasks.prune_feed", 3600),
         ("measure recall", "embeddings.tasks.measure_recall", 86_400),
     )
@@ -254,6 +255,7 @@ LOGGING = {
 REQUEST_STATEMENT_SECONDS = ENVIRONMENT.REQUEST_STATEMENT_SECONDS
 PUBLIC_SEARCH = ENVIRONMENT.PUBLIC_SEARCH
 SEARCH_KEEP_SECONDS = ENVIRONMENT.SEARCH_KEEP_SECONDS
+RECENT_QUERIES = ENVIRONMENT.RECENT_QUERIES
 DEFAULT_VISIBILITY = ENVIRONMENT.DEFAULT_VISIBILITY
 MAX_IMAGE_BYTES = ENVIRONMENT.MAX_IMAGE_MEGABYTES * 10**6
 MAX_IMAGE_PIXELS = ENVIRONMENT.MAX_IMAGE_MEGAPIXELS * 10**6

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from gallery.admin import albums, duplicates, images, imports, jobs, tokens, videos
+from gallery.admin import albums, duplicates, images, imports, jobs, spaces, tokens, videos
 
-__all__ = ["albums", "duplicates", "images", "imports", "jobs", "tokens", "videos"]
+__all__ = ["albums", "duplicates", "images", "imports", "jobs", "spaces", "tokens", "videos"]
 
 admin.site.site_title = "Semblance"
 admin.site.site_header = "Semblance"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gallery.api import duplicates, images, imports, saved, searches, uploads, videos
+from gallery.api import duplicates, images, imports, saved, searches, spaces, uploads, videos
 from gallery.api.auth import WRITERS
 from gallery.api.errors import JsonAPI
 
@@ -20,3 +20,4 @@ api.add_router("", uploads.router)
 api.add_router("", imports.router)
 api.add_router("", duplicates.router)
 api.add_router("", videos.router)
+api.add_router("", spaces.router)
