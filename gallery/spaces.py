@@ -181,13 +181,21 @@ def show_rest() -> int:
     """Go on with what a switch left, in transactions of their own. Return how many were changed."""
     changed = 0
     for _ in range(SHOWN_A_TURN // SHOWN_AT_ONCE):
-        space = active()
-        if space is None or space.is_shown:
+        some = _show_next()
+        changed += some
+        if not some:
             break
-        with transaction.atomic():
-            hold_alone()
-            changed += _show_some(space)
     return changed
+
+
+@transaction.atomic
+def _show_next() -> int:
+    space = active()
+    if space is None or space.is_shown:
+        return 0
+    hold_alone()
+    space = active()  # somebody may have switched before us
+    return 0 if space is None else _show_some(space)
 
 
 def hold_alone() -> None:
