@@ -24,7 +24,7 @@ class Space(models.Model):
 
     name = models.CharField(max_length=500, help_text="Name of the encoder.")
     revision = models.CharField(max_length=100, help_text="Revision of its checkpoint.")
-    dimensions = models.PositiveIntegerField()
+    dimensions = models.PositiveIntegerField()  # 0 until a worker has opened its encoder
     state = models.CharField(max_length=10, choices=State.choices, default=State.FILLING)
     created_at = models.DateTimeField(auto_now_add=True)
     is_paused = models.BooleanField(
@@ -59,7 +59,18 @@ class Space(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.title} @ {self.revision[:12]}"
+        # Of an id on the hub that was not fetched yet, nobody knows the revision.
+        return f"{self.title} @ {self.revision[:12]}" if self.revision else self.title
+
+    @classmethod
+    def in_use(cls) -> models.QuerySet[Space]:
+        """Return the spaces that get vectors: prepared ones that are not retired."""
+        return cls.objects.exclude(state=cls.State.RETIRED).exclude(dimensions=0)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether its encoder was opened once: before, nobody knows its width."""
+        return self.dimensions > 0
 
     @property
     def title(self) -> str:

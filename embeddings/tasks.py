@@ -63,7 +63,7 @@ def _sum_over_spaces(work: Callable[[type[AbstractEmbedding], Space], int]) -> i
     """
     total, failures = 0, []
     for model in feed.vector_tables():
-        for space in Space.objects.exclude(state=Space.State.RETIRED):
+        for space in Space.in_use():
             try:
                 total += work(model, space)
             except _OF_ONE as error:

@@ -18,14 +18,16 @@ from gallery.models import ImageEmbedding
 
 log = logging.getLogger(__name__)
 
-# Less than what a retired space is kept for: searches may stay in it for so long.
-LONGEST_LOADING = 60.0  # seconds
+# Searches stay in the space before a switch for so long at most, and no longer than it is kept.
+LONGEST_LOADING = 300.0  # seconds
+INDEX_SECONDS = 30.0
+LOOK_SECONDS = 30.0
 
 
 def begin() -> None:
-    """Start two threads. Call it in the process that serves, not in the one it is forked from."""
+    """Start some threads. Call it in the process that serves, not in the one it is forked from."""
     spaces.go_over_when(Loading().is_ready)
-    for target in (_keep_index_current, _load_encoder):
+    for target in (_keep_index_current, _load_encoder, _prepare_beside):
         threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
 
@@ -57,7 +59,7 @@ class Loading:
 
 def _load(space: Space, done: threading.Event) -> None:
     try:
-        registry.load(space)
+        registry.load(space).encode_texts(["a"])  # the first text opens what texts need
         _await_index(space)
     except EmbeddingsError as error:
         log.error("%s", error)  # the search page says it too
@@ -68,7 +70,7 @@ def _load(space: Space, done: threading.Event) -> None:
 def _await_index(space: Space) -> None:
     """Have the thread that keeps indexes current load this one, and wait for it."""
     index = live.index_of(ImageEmbedding, space)
-    until = time.monotonic() + LONGEST_LOADING / 2
+    until = time.monotonic() + INDEX_SECONDS
     while index.age_seconds is None and time.monotonic() < until:
         time.sleep(0.1)
 
@@ -85,6 +87,23 @@ def _load_encoder() -> None:
         registry.load(space).encode_texts(["a"])  # the first text opens what texts need
     except EmbeddingsError as error:
         log.error("%s", error)  # the search page says it too
+
+
+def _prepare_beside() -> None:
+    """Have the encoder of a second space at hand on this machine before a switch needs it."""
+    prepared = 0
+    while True:
+        try:
+            space = spaces.beside()
+            if space is not None and space.is_prepared and space.pk != prepared:
+                prepared = space.pk  # once, also where it fails: whoever switches is told
+                connection.close()  # it may take minutes
+                registry.prepare(space)
+        except (DatabaseError, InterfaceError, EmbeddingsError) as error:
+            log.warning("The encoder of the second space is not ready: %s", error)
+        finally:
+            connection.close()
+        time.sleep(LOOK_SECONDS)
 
 
 def _active_space() -> Space:

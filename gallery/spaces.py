@@ -15,7 +15,6 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
 from embeddings.encoders import registry, sources
 from embeddings.encoders.sources import BUNDLED, Source
@@ -90,6 +89,7 @@ def _lately() -> _Seen:
 
 def _look(before: Space | None, now: float) -> _Seen:
     there = current()
+    registry.keep_only(there)
     space = next((one for one in there if one.state == Space.State.ACTIVE), None)
     if space is not None and before in there and before != space and not _may_go_over(space):
         space = before
@@ -98,7 +98,7 @@ def _look(before: Space | None, now: float) -> _Seen:
 
 def current() -> list[Space]:
     """Return the spaces in which images and captions get vectors: the active one comes first."""
-    return list(Space.objects.exclude(state=Space.State.RETIRED).order_by("state", "pk"))
+    return list(Space.in_use().order_by("state", "pk"))
 
 
 def worked_on() -> list[Space]:
@@ -107,7 +107,7 @@ def worked_on() -> list[Space]:
 
 
 def beside() -> Space | None:
-    """Return the space beside the active one, filled or not; None when there is none."""
+    """Return the space beside the active one, filled or not, or not even prepared."""
     return Space.objects.filter(state=Space.State.FILLING).order_by("pk").first()
 
 
@@ -127,33 +127,6 @@ def ensure() -> Space:
     except IntegrityError:
         log.info("Another process has chosen an encoder first.")
     return Space.objects.get(state=Space.State.ACTIVE)
-
-
-def begin_filling(encoder_name: str) -> Space:
-    """Return the space of another encoder, in which images and captions get vectors from now on.
-
-    Searches go on in the active one. Raise EncoderUnavailable when the name means no encoder, and
-    SpaceRefused when there is another space beside the active one: each costs its encoder's memory
-    in every process.
-    """
-    source = sources.find(encoder_name, revision=settings.ENCODER_REVISION)
-    _refuse_a_third(source)  # before an encoder is loaded, which takes seconds
-    width = _width_of(source)
-    with transaction.atomic():
-        hold_alone()
-        _refuse_a_third(source)
-        space, _ = Space.objects.get_or_create(
-            name=source.name,
-            revision=source.revision,
-            defaults={"dimensions": width, "state": Space.State.RETIRED},
-        )
-        if space.state == Space.State.RETIRED:
-            # What is left of its vectors serves again.
-            space.state, space.is_paused, space.trouble = Space.State.FILLING, False, ""
-            space.filled_at = space.active_until = space.retired_at = None
-            space.filling_since = timezone.now()
-            space.save()
-    return space
 
 
 @transaction.atomic
@@ -259,24 +232,16 @@ def notice_of(space: Space | None) -> str:
     return NOTICE if space is not None and space.name == BUNDLED else ""
 
 
-def _refuse_a_third(source: Source) -> None:
-    used = current()
-    other = next((space for space in used if space.state == Space.State.FILLING), None)
-    is_used = any((one.name, one.revision) == (source.name, source.revision) for one in used)
-    if other is not None and not is_used:
-        raise SpaceRefused(
-            f"There is a space beside the active one already, {other}: retire that one first."
-        )
-
-
-def _width_of(source: Source) -> int:
-    known = Space.objects.filter(name=source.name, revision=source.revision).first()
-    return known.dimensions if known is not None else registry.open_source(source).dimensions
+def width_of(source: Source) -> int:
+    """Return the dimensions of an encoder's vectors; the first time, it is opened for that."""
+    same = Space.objects.filter(name=source.name, revision=source.revision, dimensions__gt=0)
+    known = same.values_list("dimensions", flat=True).first()
+    return registry.open_source(source).dimensions if known is None else known
 
 
 def _space_of(source: Source) -> Space:
     """Return the space of an encoder's files; a new one begins to fill."""
     space, _ = Space.objects.get_or_create(
-        name=source.name, revision=source.revision, defaults={"dimensions": _width_of(source)}
+        name=source.name, revision=source.revision, defaults={"dimensions": width_of(source)}
     )
     return space

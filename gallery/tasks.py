@@ -12,8 +12,9 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from embeddings.encoders import registry
 from gallery import pipeline, spaces
-from gallery.switching import progress
+from gallery.switching import filling, progress
 
 # Set while a message is under way that no worker has begun: one is enough for any number of jobs.
 WOKEN = "semblance:woken"
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 def embed_waiting() -> int:
     """Embed all that waits, or as much as the worker has time for before it ends."""
     cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
+    registry.keep_only(spaces.current())
+    if filling.prepare_new():
+        pipeline.add_missing()
     deadline = time.monotonic() + SECONDS_AT_ONCE
     written = pipeline.embed_waiting(
         goes_on=lambda: not _is_ending() and time.monotonic() < deadline
@@ -71,9 +75,9 @@ def wake() -> None:
 
 
 def _note_filled() -> None:
-    filling = spaces.beside()
-    if filling is not None and not filling.filled_at:
-        progress.note_filled(filling)
+    beside = spaces.beside()
+    if beside is not None and not beside.filled_at:
+        progress.note_filled(beside)
 
 
 def _is_ending() -> bool:

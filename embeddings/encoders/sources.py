@@ -36,6 +36,20 @@ def find(name: str, *, revision: str = MAIN) -> Source:
 
     Raise EncoderUnavailable with a sentence when they cannot be had.
     """
+    source = on_disk(name)
+    if source is not None:
+        return source
+    from embeddings.encoders import hub  # a quarter of a second, for those that need it
+
+    folder = hub.snapshot_of(name, revision)
+    return Source(name, folder.name, folder)
+
+
+def on_disk(name: str) -> Source | None:
+    """Return the files that a name means, without fetching any; None for an id on the hub.
+
+    Raise EncoderUnavailable for a folder that is not there, or cannot be read.
+    """
     if name == BUNDLED:
         return Source(name, revisions.revision_of(BUNDLED_FOLDER, cache_dir()), BUNDLED_FOLDER)
     try:
@@ -46,10 +60,29 @@ def find(name: str, *, revision: str = MAIN) -> Source:
         raise EncoderUnavailable(f"The encoder folder {name!r} cannot be read: {error}") from error
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise EncoderUnavailable(f"There is no encoder folder {name}.")
-    from embeddings.encoders import hub  # a quarter of a second, for those that need it
+    return None
 
-    folder = hub.snapshot_of(name, revision)
-    return Source(name, folder.name, folder)
+
+def check(name: str) -> Source | None:
+    """Return the same, and find at once what a slip of the pen would let fail after minutes.
+
+    Raise EncoderUnavailable for a folder without the files of an encoder, and for no id.
+    """
+    source = on_disk(name)
+    if source is None:
+        from embeddings.encoders import hub
+
+        hub.check_id(name)
+    elif not (source.folder / "config.json").is_file():
+        raise EncoderUnavailable(
+            f"The folder {source.folder} holds no encoder that can be used: it has no config.json."
+        )
+    elif not any(source.folder.glob("*.safetensors")):
+        raise EncoderUnavailable(
+            f"The folder {source.folder} holds no encoder that can be used: it has no "
+            "safetensors, and other weights are not read."
+        )
+    return source
 
 
 def choose() -> Source:

@@ -56,11 +56,15 @@ class ShownSpace:
     @property
     def is_moving(self) -> bool:
         """Whether its figures change by themselves, and soon."""
-        return self.state in ("filling", "catching up", "being removed")
+        return self.state in ("opening", "filling", "catching up", "being removed")
 
     @property
     def is_beside(self) -> bool:
         return self.space.state == Space.State.FILLING
+
+    @property
+    def may_be_retired(self) -> bool:
+        return self.space.is_prepared and (self.is_beside or not self.space.retired_at)
 
     @property
     def lack_sentence(self) -> str:
@@ -145,10 +149,7 @@ class GallerySpaceAdmin(SpaceAdmin):
         form = FillForm(request.POST)
         if not form.is_valid():
             return self.page(request, "Name an encoder: bundled, a folder, or a hub id.")
-        return self._done(
-            request,
-            lambda: f"{steps.fill(form.cleaned_data['encoder'])} is being filled. Searches go on.",
-        )
+        return self._done(request, lambda: _fill(form.cleaned_data["encoder"]))
 
     def do(self, request: HttpRequest, pk: int, doing: str) -> HttpResponse:
         """Pause, resume, switch to, or retire a space."""
@@ -221,6 +222,15 @@ def _compared(request: HttpRequest, text: str, origins: list[Origin], k: int) ->
     return comparing.compare(asked, request.user, other=other, k=k)
 
 
+def _fill(encoder_name: str) -> str:
+    space = steps.fill_later(encoder_name)
+    if space.state == Space.State.ACTIVE:
+        return f"{space} is the active one already."
+    if not space.is_prepared:
+        return f"{space} is opened by a worker, and filled as soon as it is. Searches go on."
+    return f"{space} is being filled. Searches go on."
+
+
 def _pause(space: Space) -> str:
     steps.pause(space)
     return "Paused. Batches in progress are finished, the rest waits, also over a restart."
@@ -241,4 +251,6 @@ def _switch(space: Space, request: HttpRequest) -> str:
 
 def _retire(space: Space) -> str:
     steps.retire(space)
+    if not space.is_prepared:
+        return f"{space} is given up."
     return f"{space} is retired. Its vectors and indexes are removed in the background."

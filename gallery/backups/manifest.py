@@ -187,8 +187,8 @@ class Manifest(Record):
 
     @property
     def used_spaces(self) -> list[SpaceRecord]:
-        """The spaces that get vectors: the active one first."""
-        used = [one for one in self.spaces if one.state != "retired"]
+        """The spaces that get vectors, and whose encoders are known: the active one first."""
+        used = [one for one in self.spaces if one.state != "retired" and one.dimensions]
         return sorted(used, key=lambda one: one.state != "active")
 
     def rows_of(self, table: str) -> int:

@@ -175,11 +175,7 @@ class Restore:
         return made
 
     def _build_indexes(self) -> None:
-        built = [
-            (model, space)
-            for model in feed.vector_tables()
-            for space in Space.objects.exclude(state=Space.State.RETIRED)
-        ]
+        built = [(model, space) for model in feed.vector_tables() for space in Space.in_use()]
         with step(self.progress, "indexes", unit="index", total=len(built)):
             for model, space in built:
                 try:

@@ -153,6 +153,8 @@ def compare(questions: Sequence[Question], viewer: User, *, other: Space, k: int
         raise SpaceRefused("There is nothing to compare the active space with: fill another one.")
     if other.state == Space.State.RETIRED:
         raise SpaceRefused(f"{other} is retired: fill it again first.")
+    if not other.is_prepared:
+        raise SpaceRefused(f"The encoder of {other} was not opened yet: nothing can be compared.")
     if not 1 <= k <= DEPTH:
         raise QueryInvalid(f"From 1 to {DEPTH} hits can be compared.")
     texts = [
@@ -210,8 +212,9 @@ def _hits(ranking: Ranking, other: Ranking, viewer: User, k: int) -> tuple[Compa
 
 
 def _encode_ms(space: Space, texts: Sequence[str]) -> float:
-    """Load the encoder of a space, and return the median time of a text."""
+    """Return the median time in which the encoder of a space encodes a text, once it is loaded."""
     encoder = registry.load(space)
+    encoder.encode_texts(texts[:1] or ["a"])  # the first text opens what texts need
     took = []
     for text in texts[:TIMED]:
         started = time.perf_counter()

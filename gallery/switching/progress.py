@@ -131,6 +131,8 @@ def note_filled(space: Space) -> bool:
     active = spaces.active()
     if active is None or active == space or space.state != Space.State.FILLING:
         return False
+    if not space.is_prepared:
+        return False
     if any(_lacking(kind, space, active).exists() for kind in subjects.ALL):
         return False
     unfilled = Space.objects.filter(

@@ -27,6 +27,8 @@ def state_of(space: Space, known: Progress) -> str:
         return "active"
     if space.state == Space.State.RETIRED:
         return "being removed" if space.retired_at else "retired"
+    if not space.is_prepared:
+        return "not opened" if space.trouble else "paused" if space.is_paused else "opening"
     if space.is_paused:
         return "paused"
     if known.left:
@@ -36,11 +38,12 @@ def state_of(space: Space, known: Progress) -> str:
 
 def notice_of(space: Space, known: Progress) -> str:
     """Return why nobody embeds for a space; "" where somebody does, or nothing is left."""
-    if space.state == Space.State.RETIRED or space.is_paused:
+    if space.state == Space.State.RETIRED or (space.is_paused and space.is_prepared):
         return ""
-    if space.trouble:
+    if space.trouble or space.is_paused:
         return space.trouble
-    return "" if not known.left or has_worker() else NO_WORKER
+    is_done = space.is_prepared and not known.left
+    return "" if is_done or has_worker() else NO_WORKER
 
 
 def has_worker() -> bool:

@@ -18,6 +18,7 @@ from embeddings.encoders import registry
 from embeddings.models import Space
 from gallery import spaces, tasks
 from gallery.errors import SpaceRefused
+from gallery.switching import filling
 from gallery.switching.progress import Lack, lack_of, note_filled
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,18 @@ def former() -> Space | None:
 def fill(encoder_name: str) -> Space:
     """Begin, or go on, to embed all images and captions with another encoder, in the background.
 
-    Raise EncoderUnavailable when the name means none, SpaceRefused when there is another already.
+    The first time its encoder is opened for that, which may take minutes. Raise EncoderUnavailable
+    when the name means none, SpaceRefused when there is another space already.
     """
-    space = spaces.begin_filling(encoder_name)
-    transaction.on_commit(tasks.find_missing, robust=True)
-    return space
+    return _told_to_workers(filling.begin(encoder_name))
+
+
+def fill_later(encoder_name: str) -> Space:
+    """Begin the same without waiting: a worker opens the encoder.
+
+    Raise EncoderUnavailable when it is plain that the name means none, and SpaceRefused.
+    """
+    return _told_to_workers(filling.begin_later(encoder_name))
 
 
 def pause(space: Space) -> None:
@@ -81,10 +89,10 @@ def pause(space: Space) -> None:
 
 def resume(space: Space) -> None:
     """Let workers go on with a paused space."""
-    if not _filling(space).update(is_paused=False):
+    if not _filling(space).update(is_paused=False, trouble=""):
         raise SpaceRefused(_told(space))
     space.refresh_from_db()
-    transaction.on_commit(tasks.find_missing, robust=True)
+    _told_to_workers(space)
 
 
 def switch(space: Space, *, seen: Space | None, partly: bool = False) -> Switched:
@@ -94,25 +102,11 @@ def switch(space: Space, *, seen: Space | None, partly: bool = False) -> Switche
     has switched meanwhile, when it lacks some, or when it is retired; EncoderUnavailable when its
     encoder cannot be loaded, so that no search could be answered.
     """
-    registry.load(space)
+    _check_switch(space, seen=seen, partly=partly)  # before seconds are spent on its encoder
+    registry.load(space).encode_texts(["a"])
     with transaction.atomic():
         spaces.hold_alone()
-        active = spaces.active()
-        if active == space:
-            raise SpaceRefused(f"{space} is the active space already.")
-        if active != seen:
-            raise SpaceRefused(
-                f"Somebody else has switched meanwhile: {active} is the active space now. "
-                "Look at it before you switch again."
-            )
-        if not _kept(space).exists():
-            raise SpaceRefused(f"{_told(space)} Fill it again first.")
-        lack = lack_of(space)
-        if lack and not partly:
-            raise SpaceRefused(
-                f"{lack.sentence(space)} Wait until it is filled, let what failed be tried again, "
-                "or switch partly: they are then not found until they are embedded."
-            )
+        lack = _check_switch(space, seen=seen, partly=partly)
         if not lack:
             note_filled(space)
         spaces.switch_to(space)
@@ -120,8 +114,8 @@ def switch(space: Space, *, seen: Space | None, partly: bool = False) -> Switche
     space.refresh_from_db()
     if not space.is_shown:
         tasks.find_missing()
-    log.warning("Searches use %s from now on, and no longer %s.", space, active)
-    return Switched(space, active, lack)
+    log.warning("Searches use %s from now on, and no longer %s.", space, seen)
+    return Switched(space, seen, lack)
 
 
 def retire(space: Space) -> None:
@@ -129,6 +123,8 @@ def retire(space: Space) -> None:
 
     Raise SpaceRefused for the active one.
     """
+    if filling.drop_unprepared(space):
+        return
     # One that is being removed already is not put off; one of before there was removing is.
     left = Space.objects.filter(pk=space.pk, retired_at=None).exclude(state=Space.State.ACTIVE)
     if not left.update(
@@ -140,6 +136,34 @@ def retire(space: Space) -> None:
     else:
         space.refresh_from_db()
     transaction.on_commit(spaces.forget)
+
+
+def _check_switch(space: Space, *, seen: Space | None, partly: bool) -> Lack:
+    """Return what a space lacks. Raise SpaceRefused unless it may be switched to now."""
+    active = spaces.active()
+    if active == space:
+        raise SpaceRefused(f"{space} is the active space already.")
+    if active != seen:
+        raise SpaceRefused(
+            f"Somebody else has switched meanwhile: {active} is the active space now. "
+            "Look at it before you switch again."
+        )
+    if not _kept(space).exists():
+        raise SpaceRefused(f"{_told(space)} Fill it again first.")
+    if not space.is_prepared:
+        raise SpaceRefused(f"The encoder of {space} was not opened yet: it has no vectors.")
+    lack = lack_of(space)
+    if lack and not partly:
+        raise SpaceRefused(
+            f"{lack.sentence(space)} Wait until it is filled, let what failed be tried again, "
+            "or switch partly: they are then not found until they are embedded."
+        )
+    return lack
+
+
+def _told_to_workers(space: Space) -> Space:
+    transaction.on_commit(tasks.find_missing if space.is_prepared else tasks.wake, robust=True)
+    return space
 
 
 def _filling(space: Space) -> QuerySet[Space]:

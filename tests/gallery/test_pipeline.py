@@ -190,7 +190,7 @@ def test_a_worker_killed_in_the_middle_of_its_captions_loses_and_repeats_nothing
 
 
 def test_a_text_that_breaks_the_encoder_is_parked_alone_with_its_reason(tmp_path, settings, space):
-    other = spaces.begin_filling(str(lacking_its_last_words(tmp_path / "other")))
+    other = steps.fill(str(lacking_its_last_words(tmp_path / "other")))
     spaces.switch_to(other)
     steps.retire(space)
     image = add(1, caption="A red boat", captions=(("coco", "a yellow fish"), ("coco", "a boat")))
@@ -342,7 +342,7 @@ def test_an_image_of_one_pixel_and_one_very_long_are_embedded():
 
 
 def filling(tmp_path):
-    return spaces.begin_filling(str(make_encoder("clip", tmp_path / "other")))
+    return steps.fill(str(make_encoder("clip", tmp_path / "other")))
 
 
 def test_a_new_upload_goes_before_the_refill_of_another_space(tmp_path, settings):

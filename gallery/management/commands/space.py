@@ -88,7 +88,10 @@ class Command(BaseCommand):
     def change(self, do: Callable[[Space], None], options: dict[str, Any]) -> None:
         space = _space(options)
         do(space)
-        self.tell(space, options)
+        if Space.objects.filter(pk=space.pk).exists():
+            self.tell(space, options)
+        else:  # nothing was known of its encoder yet
+            self.stdout.write("null" if options["json"] else f"{space} is given up.")
 
     def switch(self, space: Space, options: dict[str, Any]) -> None:
         done = steps.switch(space, seen=spaces.active(), partly=options["partly"])
@@ -168,7 +171,7 @@ def _table_of(told: list[dict[str, Any]]) -> Table:
         left = one["seconds_left"]
         table.add_row(
             str(one["number"]),
-            Text(f"{one['encoder']} @ {one['revision'][:12]}"),
+            Text(" @ ".join(filter(None, (one["encoder"], one["revision"][:12])))),
             one["state"],
             *(_share(counts[kind]) for kind in ("images", "captions")),
             f"{speed:,.1f}/s" if speed and left else "",

@@ -65,7 +65,7 @@ def test_both_show_what_a_search_would_find_and_where_the_other_ranks_it(new, ol
 
 
 def test_an_encoder_agrees_with_itself(images, tmp_path):
-    twin = steps.fill(str(shutil.copytree(BUNDLED_FOLDER, tmp_path / "twin")))
+    twin = steps.fill(str(shutil.copytree(BUNDLED_FOLDER, tmp_path / "twin" / "bundled")))
     fill_all()
     found = compared(texts=("a boat", "a red house"), k=4)
     assert found.right == twin

@@ -13,7 +13,7 @@ from django.test import Client
 from embeddings.models import Space
 from gallery import spaces
 from gallery.models import ImageEmbedding
-from gallery.switching import steps
+from gallery.switching import filling, steps
 from tests.gallery.switching.conftest import fill_all
 from tests.rows import make_user
 
@@ -131,8 +131,16 @@ def test_an_empty_gallery_says_how_it_begins(root):
 
 def test_spaces_are_steered_from_the_page(root, images, old, folder):
     answer = root.post(f"{PAGE}fill", {"encoder": str(folder)}, follow=True)
-    assert "is being filled" in said(answer)[0]
+    assert "is opened by a worker" in said(answer)[0]
+    assert "Give it up" in answer.content.decode()
+    assert "/switch" not in answer.content.decode()
     space = spaces.beside()
+    Space.objects.filter(pk=space.pk).update(is_paused=True, trouble="It is damaged.")
+    shown = root.get(PAGE).content.decode()
+    assert "It is damaged." in shown
+    assert "Try again" in shown
+    steps.resume(space)
+    assert filling.prepare_new() == 1
     assert "Paused" in said(do(root, space, "pause"))[0]
     assert "Resume" in root.get(PAGE).content.decode()
     assert "It goes on" in said(do(root, space, "resume"))[0]

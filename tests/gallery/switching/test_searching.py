@@ -230,7 +230,7 @@ def test_a_process_leaves_a_space_that_was_retired_before_it_has_loaded_the_new_
 
 
 def test_loading_begins_when_it_is_asked_for_and_ends_with_the_encoder(new, monkeypatch):
-    monkeypatch.setattr(serving, "LONGEST_LOADING", 4.0)
+    monkeypatch.setattr(serving, "INDEX_SECONDS", 0.2)  # nobody keeps indexes current here
     loading = serving.Loading()
     assert not loading.is_ready(new)
     until = time.monotonic() + 20

@@ -11,6 +11,7 @@ from django.db import DatabaseError, IntegrityError, connection
 from django.utils import timezone
 
 from embeddings import feed, live, retirement, snapshots
+from embeddings.encoders.sources import BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import QuerySample, Snapshot, Space
 from embeddings.tasks import remove_retired
@@ -85,7 +86,7 @@ def test_what_cannot_be_embedded_is_counted_as_failed(new):
 
 def test_a_second_space_beside_the_active_one_is_the_last(new, tmp_path):
     with pytest.raises(SpaceRefused, match="retire that one first"):
-        steps.fill(str(make_encoder("siglip", tmp_path / "third")))
+        steps.fill(str(shutil.copytree(BUNDLED_FOLDER, tmp_path / "bundled")))
     assert Space.objects.count() == 2
 
 
@@ -96,7 +97,7 @@ def test_to_fill_what_is_filled_or_active_is_no_change(new, old, folder):
 
 
 def test_two_who_fill_different_encoders_at_once_make_one_space(images, folder, tmp_path):
-    others = [str(folder), str(make_encoder("siglip", tmp_path / "third"))]
+    others = [str(folder), str(shutil.copytree(BUNDLED_FOLDER, tmp_path / "bundled"))]
     made = at_once(*[lambda name=name: steps.fill(name) for name in others])
     assert sum(isinstance(one, SpaceRefused) for one in made) == 1
     assert Space.objects.filter(state=Space.State.FILLING).count() == 1
@@ -224,7 +225,7 @@ def test_who_has_seen_another_active_space_does_not_switch(new, old):
 
 
 def test_a_space_whose_encoder_is_gone_is_not_switched_to(images, old, tmp_path):
-    gone = make_encoder("clip", tmp_path / "gone")
+    gone = make_encoder("clip", tmp_path / "gone" / "other")
     space = steps.fill(str(gone))
     fill_all()
     shutil.rmtree(gone)
@@ -235,7 +236,7 @@ def test_a_space_whose_encoder_is_gone_is_not_switched_to(images, old, tmp_path)
 
 
 def test_an_encoder_that_is_gone_is_told_and_holds_up_no_other(images, old, tmp_path, add):
-    gone = make_encoder("clip", tmp_path / "gone")
+    gone = make_encoder("clip", tmp_path / "gone" / "other")
     space = steps.fill(str(gone))
     shutil.move(gone, tmp_path / "away")
     forget_encoders()
