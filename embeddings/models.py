@@ -48,6 +48,7 @@ class Space(models.Model):
     )
 
     class Meta:
+        verbose_name_plural = "encoders"  # as people know them, in the admin
         constraints = [
             models.UniqueConstraint(fields=["name", "revision"], name="space_once_per_revision"),
             models.UniqueConstraint(

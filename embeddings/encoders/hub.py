@@ -14,7 +14,6 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
-from huggingface_hub.utils import validate_repo_id
 
 from embeddings.errors import EncoderUnavailable
 
@@ -47,16 +46,6 @@ def snapshot_of(name: str, revision: str) -> Path:
             f"({type(error).__name__})."
         ) from error
     return folder
-
-
-def check_id(name: str) -> None:
-    """Raise EncoderUnavailable for what can be no model's id. Asks nobody."""
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise EncoderUnavailable(
-            f"{name[:100]!r} is neither a folder nor the id of a model on the hub."
-        ) from error
 
 
 def _download(name: str, revision: str) -> Path:

@@ -6,6 +6,7 @@ A name is `bundled`, the path of a folder in Hugging Face layout, or a model's i
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ MAIN = "main"
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_HUB_ID = "openai/clip-vit-base-patch32"
+_HUB_ID = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,10 @@ def check(name: str) -> Source | None:
     """
     source = on_disk(name)
     if source is None:
-        from embeddings.encoders import hub
-
-        hub.check_id(name)
+        if not _HUB_ID.fullmatch(name):
+            raise EncoderUnavailable(
+                f"{name[:100]!r} is neither a folder nor the id of a model on the hub."
+            )
     elif not (source.folder / "config.json").is_file():
         raise EncoderUnavailable(
             f"The folder {source.folder} holds no encoder that can be used: it has no config.json."

@@ -7,6 +7,7 @@ class Migration(migrations.Migration):
     dependencies = [("embeddings", "0005_always_watched")]
 
     operations = [
+        migrations.AlterModelOptions("space", options={"verbose_name_plural": "encoders"}),
         migrations.AddField(
             "space",
             "is_paused",

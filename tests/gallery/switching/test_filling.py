@@ -18,6 +18,7 @@ from gallery.errors import SpaceRefused
 from gallery.models import ImageEmbedding, ImageEmbeddingJob
 from gallery.switching import comparing, filling, records, steps
 from gallery.switching.progress import lack_of, progress
+from tests.gallery.switching.conftest import fill_all
 from tests.rows import make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -133,7 +134,7 @@ def test_of_an_id_on_the_hub_the_worker_finds_the_revision_and_what_is_left_serv
 
 def test_the_files_of_the_active_space_are_not_filled_again(images, on_hub):
     space = steps.fill(on_hub)
-    assert filled(space)
+    fill_all()
     former = spaces.active()
     steps.switch(space, seen=former)
     steps.retire(Space.objects.get(pk=former.pk))
