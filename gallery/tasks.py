@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from embeddings.encoders import registry
 from gallery import pipeline, spaces
-from gallery.switching import filling, progress
+from gallery.switching import progress
 
 # Set while a message is under way that no worker has begun: one is enough for any number of jobs.
 WOKEN = "semblance:woken"
@@ -30,8 +30,6 @@ def embed_waiting() -> int:
     """Embed all that waits, or as much as the worker has time for before it ends."""
     cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
     registry.keep_only(spaces.current())
-    if filling.prepare_new():
-        pipeline.add_missing()
     deadline = time.monotonic() + SECONDS_AT_ONCE
     written = pipeline.embed_waiting(
         goes_on=lambda: not _is_ending() and time.monotonic() < deadline

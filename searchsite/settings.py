@@ -175,7 +175,9 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
-CELERY_IMPORTS = ["gallery.imports.tasks", "gallery.uploads.tasks", "gallery.duplicates.tasks"]
+CELERY_IMPORTS = [
+    f"gallery.{room}.tasks" for room in ("imports", "uploads", "duplicates", "switching")
+]
 CELERY_TASK_DEFAULT_QUEUE = "semblance"  # a Redis may have other tenants
 # What takes minutes has a queue of its own: a new image does not wait for an index to be built.
 # A worker that is told no queue serves both.
@@ -188,6 +190,7 @@ CELERY_TASK_ROUTES = {
         "gallery.imports.tasks.*",
         "gallery.uploads.tasks.*",
         "gallery.duplicates.tasks.*",
+        "gallery.switching.tasks.*",
     )
 }
 CELERY_TASK_IGNORE_RESULT = True
@@ -216,6 +219,7 @@ CELERY_BEAT_SCHEDULE = {
     # A message that waited until the next one came is of no use: it expires.
     for name, task, seconds in (
         ("embed what waits", "gallery.tasks.embed_waiting", 30),
+        ("open new encoders", "gallery.switching.tasks.prepare_spaces", 30),
         ("find what was missed", "gallery.tasks.reconcile", 60),
         ("compare new images", "gallery.duplicates.tasks.compare_waiting", 30),
         ("group loose duplicates", "gallery.duplicates.tasks.group_loose", 3600),

@@ -225,10 +225,10 @@ def _compared(request: HttpRequest, text: str, origins: list[Origin], k: int) ->
 def _fill(encoder_name: str) -> str:
     space = steps.fill_later(encoder_name)
     if space.state == Space.State.ACTIVE:
-        return f"{space} is the active one already."
+        return f"The active one is {space} already."
     if not space.is_prepared:
-        return f"{space} is opened by a worker, and filled as soon as it is. Searches go on."
-    return f"{space} is being filled. Searches go on."
+        return f"A worker opens {space} and fills its space. Searches go on."
+    return f"The space of {space} is being filled. Searches go on."
 
 
 def _pause(space: Space) -> str:
@@ -252,5 +252,5 @@ def _switch(space: Space, request: HttpRequest) -> str:
 def _retire(space: Space) -> str:
     steps.retire(space)
     if not space.is_prepared:
-        return f"{space} is given up."
-    return f"{space} is retired. Its vectors and indexes are removed in the background."
+        return f"The space of {space} is given up."
+    return f"The space of {space} is retired, and removed in the background in two minutes."

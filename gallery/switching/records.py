@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,10 @@ from gallery.switching.progress import Progress, cost_of, lack_of, progress
 
 NO_WORKER = (
     "No worker was heard of lately, so nothing is embedded: see that bin/start, or a worker, runs."
+)
+NO_UPKEEP = (
+    "No worker for upkeep was heard of lately, so the encoder is not opened: see that bin/start, "
+    "or such a worker, runs."
 )
 
 
@@ -42,14 +47,19 @@ def notice_of(space: Space, known: Progress) -> str:
         return ""
     if space.trouble or space.is_paused:
         return space.trouble
-    is_done = space.is_prepared and not known.left
-    return "" if is_done or has_worker() else NO_WORKER
+    if not space.is_prepared:
+        return "" if _is_heard(worker.does_upkeep) else NO_UPKEEP
+    return "" if not known.left or has_worker() else NO_WORKER
 
 
 def has_worker() -> bool:
     """Whether a worker that embeds was heard of lately. One is of no use without Redis."""
+    return _is_heard(worker.is_alive)
+
+
+def _is_heard(asked: Callable[[], bool]) -> bool:
     try:
-        return worker.is_alive()
+        return asked()
     except RedisError:
         return False
 

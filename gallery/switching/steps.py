@@ -19,6 +19,7 @@ from embeddings.models import Space
 from gallery import spaces, tasks
 from gallery.errors import SpaceRefused
 from gallery.switching import filling
+from gallery.switching import tasks as opening
 from gallery.switching.progress import Lack, lack_of, note_filled
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,8 @@ def _check_switch(space: Space, *, seen: Space | None, partly: bool) -> Lack:
 
 
 def _told_to_workers(space: Space) -> Space:
-    transaction.on_commit(tasks.find_missing if space.is_prepared else tasks.wake, robust=True)
+    begin = tasks.find_missing if space.is_prepared else opening.begin
+    transaction.on_commit(begin, robust=True)
     return space
 
 

@@ -131,7 +131,7 @@ def test_an_empty_gallery_says_how_it_begins(root):
 
 def test_spaces_are_steered_from_the_page(root, images, old, folder):
     answer = root.post(f"{PAGE}fill", {"encoder": str(folder)}, follow=True)
-    assert "is opened by a worker" in said(answer)[0]
+    assert "A worker opens other" in said(answer)[0]
     assert "Give it up" in answer.content.decode()
     assert "/switch" not in answer.content.decode()
     space = spaces.beside()

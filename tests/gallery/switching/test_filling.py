@@ -18,6 +18,7 @@ from gallery.errors import SpaceRefused
 from gallery.models import ImageEmbedding, ImageEmbeddingJob
 from gallery.switching import comparing, filling, records, steps
 from gallery.switching.progress import lack_of, progress
+from gallery.switching.tasks import prepare_spaces
 from tests.gallery.switching.conftest import fill_all
 from tests.rows import make_user
 
@@ -42,6 +43,7 @@ def state_of(space):
 
 def filled(space):
     """Do what workers do."""
+    prepare_spaces()
     while tasks.embed_waiting():
         pass
     space.refresh_from_db()
@@ -51,7 +53,7 @@ def filled(space):
 def test_a_worker_opens_the_encoder_that_a_request_has_named_and_fills_its_space(images, folder):
     space = steps.fill_later(str(folder))
     assert (space.is_prepared, state_of(space)) == (False, "opening")
-    assert records.notice_of(space, progress(space)) == records.NO_WORKER
+    assert records.notice_of(space, progress(space)) == records.NO_UPKEEP
     assert filled(space)
     assert space.dimensions == 24
     assert state_of(space) == "filled"
