@@ -180,6 +180,7 @@ class GallerySpaceAdmin(SpaceAdmin):
             "title": "Compare encoders",
             "text": text,
             "k": asked.get("k") or 6,
+            "depth": DEPTH,
             "origins": [(one, one in origins) for one in Origin],
         }
         try:

@@ -124,8 +124,8 @@ class Comparison:
             return "No query could be compared."
         return (
             f"{n:,} {'query' if n == 1 else 'queries'}: {self.overlap:.0%} of the first {self.k} "
-            f"hits are the same, and {self.same_first:.0%} of the first ones. A text is encoded "
-            f"in {self.encode_ms[0]:.0f} ms by {self.left.title}, in {self.encode_ms[1]:.0f} ms "
+            f"hits are the same; the very first is for {self.same_first:.0%}. A text is encoded "
+            f"in {self.encode_ms[0]:.1f} ms by {self.left.title}, in {self.encode_ms[1]:.1f} ms "
             f"by {self.right.title}."
         )
 

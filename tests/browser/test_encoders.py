@@ -57,5 +57,5 @@ def test_an_encoder_is_filled_compared_switched_to_left_and_retired_by_keyboard_
     admin.get_by_text("Retire …").focus()
     admin.keyboard.press("Enter")
     admin.get_by_role("button", name="Retire it").click()
-    expect(admin.get_by_text("in the background")).to_be_visible()
+    expect(admin.get_by_text("removed in the background")).to_be_visible()
     assert spaces.active().title == "bundled"
