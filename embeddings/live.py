@@ -327,11 +327,27 @@ def keep_current() -> None:
         _keeper.is_running = False
 
 
-def refresh_all() -> None:
-    """Refresh all indexes of this process once."""
+def _in_use() -> list[LiveIndex]:
     with _indexes_lock:
-        indexes = list(_indexes.values())
-    for index in indexes:
+        indexes = dict(_indexes)
+    if not indexes:
+        return []
+    try:
+        there = set(Space.objects.exclude(state=Space.State.RETIRED).values_list("pk", flat=True))
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("Spaces could not be looked up: %s", error)
+        connection.close()
+        return []
+    with _indexes_lock:
+        for key in indexes:
+            if key[1] not in there:
+                _indexes.pop(key, None)
+    return [index for key, index in indexes.items() if key[1] in there]
+
+
+def refresh_all() -> None:
+    """Refresh all indexes of this process once, and let go of those of retired spaces."""
+    for index in _in_use():
         try:
             index.refresh()
         except (DatabaseError, InterfaceError, EmbeddingsError, *_PASSING) as error:

@@ -18,26 +18,60 @@ class Space(models.Model):
     """One encoder at one revision: the home of vectors that may be compared."""
 
     class State(models.TextChoices):
-        FILLING = "filling", "Filling"
-        ACTIVE = "active", "Active"
-        RETIRED = "retired", "Retired"
+        FILLING = "filling", "Filling"  # gets vectors, also of all that is new, once it is filled
+        ACTIVE = "active", "Active"  # the same, and searches use it
+        RETIRED = "retired", "Retired"  # gets none
 
     name = models.CharField(max_length=500, help_text="Name of the encoder.")
     revision = models.CharField(max_length=100, help_text="Revision of its checkpoint.")
-    dimensions = models.PositiveIntegerField()
+    dimensions = models.PositiveIntegerField()  # 0 until a worker has opened its encoder
     state = models.CharField(max_length=10, choices=State.choices, default=State.FILLING)
     created_at = models.DateTimeField(auto_now_add=True)
+    is_paused = models.BooleanField(
+        default=False, db_default=False, help_text="No worker embeds for it until it is resumed."
+    )
+    filling_since = models.DateTimeField(null=True, editable=False)
+    filled_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it had a vector of all that the active one has."
+    )
+    active_until = models.DateTimeField(
+        null=True, editable=False, help_text="When another one took its place."
+    )
+    retired_at = models.DateTimeField(
+        null=True, editable=False, help_text="Since when its vectors are being removed."
+    )
+    is_shown = models.BooleanField(
+        default=True, db_default=True, help_text="All subjects say of their vector what is so here."
+    )
+    trouble = models.TextField(
+        blank=True, default="", db_default="", help_text="Why no worker can embed for it."
+    )
 
     class Meta:
+        verbose_name_plural = "encoders"  # as people know them, in the admin
         constraints = [
             models.UniqueConstraint(fields=["name", "revision"], name="space_once_per_revision"),
             models.UniqueConstraint(
                 fields=["state"], condition=models.Q(state="active"), name="space_one_active"
             ),
+            models.CheckConstraint(
+                condition=~models.Q(state="active", is_paused=True), name="space_active_goes_on"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.title} @ {self.revision[:12]}"
+        # Of an id on the hub that was not fetched yet, nobody knows the revision.
+        return f"{self.title} @ {self.revision[:12]}" if self.revision else self.title
+
+    @classmethod
+    def in_use(cls) -> models.QuerySet[Space]:
+        """Return the spaces that get vectors: prepared ones that are not retired."""
+        return cls.objects.exclude(state=cls.State.RETIRED).exclude(dimensions=0)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether its encoder was opened once: before, nobody knows its width."""
+        return self.dimensions > 0
 
     @property
     def title(self) -> str:

@@ -289,6 +289,16 @@ def remove_old(model: type[AbstractEmbedding], space: Space) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def remove_all(model: type[AbstractEmbedding], space: Space) -> bool:
+    """Remove every snapshot of a space; False while one is being built."""
+    with transaction.atomic():
+        if not _alone(f"{model._meta.db_table}:{space.pk}"):
+            return False
+        Snapshot.objects.filter(table=model._meta.db_table, space=space).delete()
+        shutil.rmtree(root_folder(model, space), ignore_errors=True)
+        return True
+
+
 def remove_orphans() -> int:
     """Remove the folders of spaces that are no more. Return how many."""
     # Listed before the spaces are read: a space made meanwhile has no folder in the list.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -11,11 +12,13 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from embeddings import feed, live, recall, snapshots
+from embeddings import feed, live, recall, retirement, snapshots
 from embeddings.errors import EmbeddingsError
 from embeddings.models import AbstractEmbedding, Snapshot, Space
 
 log = logging.getLogger(__name__)
+
+SECONDS_AT_ONCE = 20  # then other tasks have their turn
 
 # What is wrong with one space of one table, and must not keep the others waiting.
 _OF_ONE = (EmbeddingsError, DatabaseError, OSError, MemoryError, RuntimeError)
@@ -43,6 +46,16 @@ def prune_feed() -> int:
     return feed.prune(timedelta(hours=settings.FEED_KEEP_HOURS))
 
 
+@shared_task
+def remove_retired() -> int:
+    """Remove retired spaces, or as much of them as there is time for. Return how many are gone."""
+    deadline = time.monotonic() + SECONDS_AT_ONCE
+    gone = 0
+    for space in retirement.due():
+        gone += retirement.remove(space, goes_on=lambda: time.monotonic() < deadline)
+    return gone
+
+
 def _sum_over_spaces(work: Callable[[type[AbstractEmbedding], Space], int]) -> int:
     """Do some work for each space of each vector table, and return the sum.
 
@@ -50,7 +63,7 @@ def _sum_over_spaces(work: Callable[[type[AbstractEmbedding], Space], int]) -> i
     """
     total, failures = 0, []
     for model in feed.vector_tables():
-        for space in Space.objects.exclude(state=Space.State.RETIRED):
+        for space in Space.in_use():
             try:
                 total += work(model, space)
             except _OF_ONE as error:

@@ -31,6 +31,10 @@ class SearchExpired(GalleryError):
     """A ranking is no longer kept, or it is another viewer's."""
 
 
+class SpaceRefused(GalleryError):
+    """What is asked of a space cannot be done in the state that it is in."""
+
+
 class NameTaken(GalleryError):
     """Its owner has a saved search, or an auto tag, of that name."""
 

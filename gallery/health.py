@@ -56,7 +56,9 @@ def _redis_and_worker() -> dict[str, str]:
 def _database_and_index() -> dict[str, str]:
     try:
         ImageEmbedding.objects.exists()
-        space = spaces.active()
+        # Of the space that searches of this process use: after a switch that is the one before,
+        # until the new one is loaded.
+        space = spaces.active_lately()
         index = live.status(ImageEmbedding, space) if space else "There is no active space."
     except AnyDatabaseError as error:
         log.warning("Database: %s", error)

@@ -64,8 +64,7 @@ def embed_waiting(goes_on: Callable[[], bool] = lambda: True) -> int:
             try:
                 written += store(encoded)
             except EncoderUnavailable as error:
-                encoded.batch.subjects.queue.give_back(encoded.batch.lease)
-                lack.encoders[encoded.batch.lease.space.pk] = error
+                _give_back(encoded.batch, error, lack)
     if lack.encoders:
         raise next(iter(lack.encoders.values()))
     return written
@@ -79,10 +78,17 @@ def _add_batches(overlap: Overlap, goes_on: Callable[[], bool], lack: _Lack) -> 
         try:
             encoder = registry.load(batch.lease.space)
         except EncoderUnavailable as error:
-            batch.subjects.queue.give_back(batch.lease)
-            lack.encoders[batch.lease.space.pk] = error
+            _give_back(batch, error, lack)
         else:
+            if batch.lease.space.trouble:
+                spaces.note_trouble(batch.lease.space, "")
             overlap.add(batch, batch.subjects.reading(batch.lease.subjects, encoder))
+
+
+def _give_back(batch: Batch, error: EncoderUnavailable, lack: _Lack) -> None:
+    batch.subjects.queue.give_back(batch.lease)
+    spaces.note_trouble(batch.lease.space, str(error))
+    lack.encoders[batch.lease.space.pk] = error
 
 
 def next_batch(
@@ -95,7 +101,7 @@ def next_batch(
 
     What failed before is given only to who does nothing else: it may kill the worker.
     """
-    for space in spaces.current():
+    for space in spaces.worked_on():
         if space.pk not in without:
             for kind in kinds:
                 claim = kind.queue.claim if is_alone else kind.queue.claim_fresh
@@ -107,8 +113,8 @@ def next_batch(
 
 def is_due() -> bool:
     """Whether anything could be embedded now."""
-    current = spaces.current()
-    return any(kind.queue.is_due(space) for space in current for kind in subjects.ALL)
+    worked_on = spaces.worked_on()
+    return any(kind.queue.is_due(space) for space in worked_on for kind in subjects.ALL)
 
 
 def store(encoded: Encoded) -> int:
@@ -179,21 +185,22 @@ def _park_lost(kind: Subjects) -> int:
 
 
 def is_active(space: Space) -> bool:
-    """Ask the database: the space may have been switched since the lease."""
+    """Ask the database: the space may have been switched since the lease.
+
+    The answer holds until the transaction ends where `Subjects.lock` came before.
+    """
     return Space.objects.filter(pk=space.pk, state=Space.State.ACTIVE).exists()
 
 
 def mend_states() -> int:
-    """Put right what a switch of encoders left between two states. Return how many images."""
+    """Put right what was left between two states. Return how many images."""
     for kind in subjects.ALL:
         kind.queue.drop_retired()
     vectors = ImageEmbedding.objects.filter(space__state=Space.State.ACTIVE)
     jobs_left = ImageEmbeddingJob.objects.filter(space__state=Space.State.ACTIVE)
-    return (
-        Image.objects.filter(state=State.WAITING, pk__in=vectors.values("image"))
-        .exclude(pk__in=jobs_left.values("image"))
-        .update(state=State.READY)
-    )
+    embedded = Image.objects.filter(state=State.WAITING, pk__in=vectors.values("image"))
+    mended = embedded.exclude(pk__in=jobs_left.values("image")).update(state=State.READY)
+    return mended + spaces.show_rest()
 
 
 def add_missing() -> int:

@@ -15,7 +15,7 @@ from embeddings.encoders.contract import Encoder
 from embeddings.encoders.framing import Frames, Framing
 from embeddings.jobs import Lease, Queue
 from embeddings.vectors import Vectors
-from gallery import originals
+from gallery import originals, spaces
 from gallery.decoding import decoders
 from gallery.decoding.processes import DecoderDied
 from gallery.errors import ImageRefused, StorageUnavailable
@@ -106,6 +106,7 @@ class Images:
         return partial(_read_images, images, encoder)
 
     def lock(self, ids: Iterable[int] | QuerySet[Any]) -> None:
+        spaces.hold_still()  # what is shown is of the active space
         # In this order, and images before jobs, as by whoever deletes or switches: in another one
         # the two would wait for each other for ever.
         held = Image.objects.filter(pk__in=ids).order_by("pk")

@@ -12,7 +12,9 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from gallery import pipeline
+from embeddings.encoders import registry
+from gallery import pipeline, spaces
+from gallery.switching import progress
 
 # Set while a message is under way that no worker has begun: one is enough for any number of jobs.
 WOKEN = "semblance:woken"
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 def embed_waiting() -> int:
     """Embed all that waits, or as much as the worker has time for before it ends."""
     cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
+    registry.keep_only(spaces.current())
     deadline = time.monotonic() + SECONDS_AT_ONCE
     written = pipeline.embed_waiting(
         goes_on=lambda: not _is_ending() and time.monotonic() < deadline
@@ -34,6 +37,8 @@ def embed_waiting() -> int:
     # Where nothing could be done, as while the storage is away, beat's next kick is soon enough.
     if written and not _is_ending() and pipeline.is_due():
         wake()
+    elif written:
+        _note_filled()
     return written
 
 
@@ -43,7 +48,16 @@ def reconcile() -> int:
     parked, mended, found = pipeline.park_lost(), pipeline.mend_states(), pipeline.add_missing()
     if found:
         wake()
+    _note_filled()
     return parked + mended + found
+
+
+def find_missing() -> None:
+    """Have a worker find now what waits for a vector and has no job. Call it after the commit."""
+    try:
+        reconcile.delay()
+    except (OperationalError, RedisError) as error:
+        log.warning("The worker could not be told, it will look by itself soon: %s", error)
 
 
 def wake() -> None:
@@ -56,6 +70,12 @@ def wake() -> None:
             embed_waiting.delay()
     except (OperationalError, RedisError) as error:
         log.warning("The worker could not be woken, it will look by itself soon: %s", error)
+
+
+def _note_filled() -> None:
+    beside = spaces.beside()
+    if beside is not None and not beside.filled_at:
+        progress.note_filled(beside)
 
 
 def _is_ending() -> bool:

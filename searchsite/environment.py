@@ -88,6 +88,13 @@ class Environment(BaseSettings):
         le=86_400,
         description="How long the ranking of a search is kept, so that its pages hold still.",
     )
+    RECENT_QUERIES: int = Field(
+        default=100,
+        ge=0,
+        le=1000,
+        description="Texts of searches that are kept a day while there is a second space, to "
+        "compare encoders by, without who asked; 0: none.",
+    )
     DEFAULT_VISIBILITY: Literal["public", "private"] = Field(
         default="public", description="Visibility of a new image when its sender names none."
     )

@@ -176,10 +176,8 @@ CACHES = {
 
 CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
 CELERY_IMPORTS = [
-    "gallery.imports.tasks",
-    "gallery.uploads.tasks",
-    "gallery.duplicates.tasks",
-    "gallery.auto_tags.tasks",
+    f"gallery.{room}.tasks"
+    for room in ("imports", "uploads", "duplicates", "switching", "auto_tags")
 ]
 CELERY_TASK_DEFAULT_QUEUE = "semblance"  # a Redis may have other tenants
 # What takes minutes has a queue of its own: a new image does not wait for an index to be built.
@@ -193,6 +191,7 @@ CELERY_TASK_ROUTES = {
         "gallery.imports.tasks.*",
         "gallery.uploads.tasks.*",
         "gallery.duplicates.tasks.*",
+        "gallery.switching.tasks.*",
         # Prompts are encoded where the encoder is loaded anyway; to compare needs none.
         "gallery.auto_tags.tasks.suggest_tags",
     )
@@ -223,6 +222,7 @@ CELERY_BEAT_SCHEDULE = {
     # A message that waited until the next one came is of no use: it expires.
     for name, task, seconds in (
         ("embed what waits", "gallery.tasks.embed_waiting", 30),
+        ("open new encoders", "gallery.switching.tasks.prepare_spaces", 30),
         ("find what was missed", "gallery.tasks.reconcile", 60),
         ("compare new images", "gallery.duplicates.tasks.compare_waiting", 30),
         ("group loose duplicates", "gallery.duplicates.tasks.group_loose", 3600),
@@ -232,6 +232,7 @@ CELERY_BEAT_SCHEDULE = {
         ("work on imports", "gallery.imports.tasks.work_on_waiting", 30),
         ("remove sent sources", "gallery.imports.tasks.remove_sent", 3600),
         ("build due snapshots", "embeddings.tasks.build_due_snapshots", 60),
+        ("remove retired spaces", "embeddings.tasks.remove_retired", 60),
         ("prune the change feed", "embeddings.tasks.prune_feed", 3600),
         ("measure recall", "embeddings.tasks.measure_recall", 86_400),
     )
@@ -263,6 +264,7 @@ LOGGING = {
 REQUEST_STATEMENT_SECONDS = ENVIRONMENT.REQUEST_STATEMENT_SECONDS
 PUBLIC_SEARCH = ENVIRONMENT.PUBLIC_SEARCH
 SEARCH_KEEP_SECONDS = ENVIRONMENT.SEARCH_KEEP_SECONDS
+RECENT_QUERIES = ENVIRONMENT.RECENT_QUERIES
 DEFAULT_VISIBILITY = ENVIRONMENT.DEFAULT_VISIBILITY
 MAX_IMAGE_BYTES = ENVIRONMENT.MAX_IMAGE_MEGABYTES * 10**6
 MAX_IMAGE_PIXELS = ENVIRONMENT.MAX_IMAGE_MEGAPIXELS * 10**6

@@ -1,4 +1,4 @@
-"""One loaded copy of each encoder a process."""
+"""One loaded copy of each encoder a process, and of few encoders."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 import time
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
 from django.conf import settings
 
-from embeddings.encoders import accelerators, sources
+from embeddings.encoders import accelerators, exports, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
 from embeddings.encoders.sources import Source
@@ -26,9 +28,16 @@ log = logging.getLogger(__name__)
 
 # Reading a checkpoint to find that it does not serve takes seconds; not each search must wait.
 RETRY_SECONDS = 5.0
+# The active space's, that of the space beside it, and of one that was retired a moment ago, in
+# which searches come to their end: with one fewer, they would push each other out.
+MOST = 3
 
-_loading = threading.Lock()
-_failures: dict[tuple[str, str], tuple[float, str]] = {}  # when (monotonic seconds), and why
+Key = tuple[str, str]  # name and revision
+
+_tables = threading.Lock()  # guards what follows, and is never held while anything is loaded
+_loaded: OrderedDict[Key, Encoder] = OrderedDict()  # used last comes last
+_locks: dict[Key, threading.Lock] = {}
+_failures: dict[Key, tuple[float, str]] = {}  # when (monotonic seconds), and why
 
 
 def load(space: Space) -> Encoder:
@@ -37,21 +46,43 @@ def load(space: Space) -> Encoder:
     Raise EncoderUnavailable when its files are gone or are no longer those of the space.
     """
     key = (space.name, space.revision)
-    with _loading:
-        failed_at, sentence = _failures.get(key, (-RETRY_SECONDS, ""))
-        if time.monotonic() - failed_at < RETRY_SECONDS:
-            raise EncoderUnavailable(sentence)
-        try:
-            encoder = _load(*key)
-        except EncoderUnavailable as error:
-            _failures[key] = (time.monotonic(), str(error))
-            raise
+    encoder = _known(key)
+    if encoder is None:
+        with _tables:
+            lock = _locks.setdefault(key, threading.Lock())
+        # One lock an encoder: a search in the space in use waits for no other to be loaded.
+        with lock:
+            encoder = _known(key) or _load(key)
     if encoder.dimensions != space.dimensions:
         raise EncoderUnavailable(
             f"Encoder {space.name} gives {encoder.dimensions} dimensions; "
             f"its space has {space.dimensions}."
         )
     return encoder
+
+
+def prepare(space: Space) -> None:
+    """Do what takes long, and once a machine, before an encoder can be loaded: fetch and export it.
+
+    Takes no memory. Raise EncoderUnavailable.
+    """
+    source = _source_of((space.name, space.revision))
+    if _is_for_cpu():
+        with suppress(ExportFailed):  # then torch runs it
+            exports.find(source, sources.cache_dir())
+
+
+def keep_only(spaces: Iterable[Space]) -> None:
+    """Let go of the encoders of other spaces, and of what was wrong with them.
+
+    Without spaces: of all, so that the next use of each reads its files again.
+    """
+    kept = {(space.name, space.revision) for space in spaces}
+    with _tables:
+        for key in _loaded.keys() - kept:
+            del _loaded[key]
+        for key in _failures.keys() - kept:
+            del _failures[key]
 
 
 def open_source(source: Source) -> Encoder:
@@ -89,8 +120,32 @@ def _cores() -> int:
     return psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
-@lru_cache(maxsize=2)
-def _load(name: str, revision: str) -> Encoder:
+def _known(key: Key) -> Encoder | None:
+    with _tables:
+        if key in _loaded:
+            _loaded.move_to_end(key)
+        return _loaded.get(key)
+
+
+def _load(key: Key) -> Encoder:
+    failed_at, sentence = _failures.get(key, (-RETRY_SECONDS, ""))
+    if time.monotonic() - failed_at < RETRY_SECONDS:
+        raise EncoderUnavailable(sentence)
+    try:
+        encoder = open_source(_source_of(key))
+    except EncoderUnavailable as error:
+        with _tables:
+            _failures[key] = (time.monotonic(), str(error))
+        raise
+    with _tables:
+        _loaded[key] = encoder
+        while len(_loaded) > MOST:
+            _loaded.popitem(last=False)
+    return encoder
+
+
+def _source_of(key: Key) -> Source:
+    name, revision = key
     source = sources.find(name, revision=revision)
     if source.revision != revision:
         raise EncoderUnavailable(
@@ -98,4 +153,4 @@ def _load(name: str, revision: str) -> Encoder:
             f"that the stored vectors were made with (revision {revision[:12]}): put the old "
             "files back, or embed all images anew with manage.py switch_encoder."
         )
-    return open_source(source)
+    return source

@@ -6,6 +6,7 @@ A name is `bundled`, the path of a folder in Hugging Face layout, or a model's i
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ MAIN = "main"
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 DEFAULT_HUB_ID = "openai/clip-vit-base-patch32"
+_HUB_ID = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,20 @@ def find(name: str, *, revision: str = MAIN) -> Source:
 
     Raise EncoderUnavailable with a sentence when they cannot be had.
     """
+    source = on_disk(name)
+    if source is not None:
+        return source
+    from embeddings.encoders import hub  # a quarter of a second, for those that need it
+
+    folder = hub.snapshot_of(name, revision)
+    return Source(name, folder.name, folder)
+
+
+def on_disk(name: str) -> Source | None:
+    """Return the files that a name means, without fetching any; None for an id on the hub.
+
+    Raise EncoderUnavailable for a folder that is not there, or cannot be read.
+    """
     if name == BUNDLED:
         return Source(name, revisions.revision_of(BUNDLED_FOLDER, cache_dir()), BUNDLED_FOLDER)
     try:
@@ -46,10 +62,30 @@ def find(name: str, *, revision: str = MAIN) -> Source:
         raise EncoderUnavailable(f"The encoder folder {name!r} cannot be read: {error}") from error
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise EncoderUnavailable(f"There is no encoder folder {name}.")
-    from embeddings.encoders import hub  # a quarter of a second, for those that need it
+    return None
 
-    folder = hub.snapshot_of(name, revision)
-    return Source(name, folder.name, folder)
+
+def check(name: str) -> Source | None:
+    """Return the same, and find at once what a slip of the pen would let fail after minutes.
+
+    Raise EncoderUnavailable for a folder without the files of an encoder, and for no id.
+    """
+    source = on_disk(name)
+    if source is None:
+        if not _HUB_ID.fullmatch(name):
+            raise EncoderUnavailable(
+                f"{name[:100]!r} is neither a folder nor the id of a model on the hub."
+            )
+    elif not (source.folder / "config.json").is_file():
+        raise EncoderUnavailable(
+            f"The folder {source.folder} holds no encoder that can be used: it has no config.json."
+        )
+    elif not any(source.folder.glob("*.safetensors")):
+        raise EncoderUnavailable(
+            f"The folder {source.folder} holds no encoder that can be used: it has no "
+            "safetensors, and other weights are not read."
+        )
+    return source
 
 
 def choose() -> Source:

@@ -11,11 +11,22 @@ from gallery.admin import (
     images,
     imports,
     jobs,
+    spaces,
     tokens,
     videos,
 )
 
-__all__ = ["albums", "auto_tags", "duplicates", "images", "imports", "jobs", "tokens", "videos"]
+__all__ = [
+    "albums",
+    "auto_tags",
+    "duplicates",
+    "images",
+    "imports",
+    "jobs",
+    "spaces",
+    "tokens",
+    "videos",
+]
 
 admin.site.site_title = "Semblance"
 admin.site.site_header = "Semblance"

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from gallery.api import auto_tags, duplicates, images, imports, saved, searches, uploads, videos
+from gallery.api import (
+    auto_tags,
+    duplicates,
+    images,
+    imports,
+    saved,
+    searches,
+    spaces,
+    uploads,
+    videos,
+)
 from gallery.api.auth import WRITERS
 from gallery.api.errors import JsonAPI
 
@@ -21,3 +31,4 @@ api.add_router("", imports.router)
 api.add_router("", duplicates.router)
 api.add_router("", videos.router)
 api.add_router("", auto_tags.router)
+api.add_router("", spaces.router)

@@ -64,6 +64,7 @@ class PlanRecord(Schema):
 
     leg: Leg
     weight: float
+    encoder: str
     route: str
     reason: str
     exact: bool
@@ -78,6 +79,7 @@ class PlanRecord(Schema):
         return cls.model_construct(
             leg=leg.leg,
             weight=leg.weight,
+            encoder=leg.encoder,
             route=plan.route,
             reason=plan.reason,
             exact=plan.exact,
@@ -160,6 +162,7 @@ class TermShareRecord(Schema):
     weight: float
     similarity: float
     share: float
+    encoder: str
 
 
 class LegShareRecord(Schema):
@@ -167,6 +170,7 @@ class LegShareRecord(Schema):
     rank: int | None
     score: float | None
     share: float
+    encoder: str
 
 
 class BackgroundRecord(Schema):

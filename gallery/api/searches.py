@@ -62,6 +62,7 @@ class SearchFields(FilterFields):
     mode: str = Field("semantic", description="semantic, keyword or hybrid.")
     legs: str = Field("", description="Weights of the legs: `image:1,caption:0.5,keyword:1`.")
     aggregate: str = Field("mean", description="Of several terms: mean, max or rrf.")
+    encoders: str = Field("active", description="active, or both: fused with the second space.")
     order: str = Field(
         "relevance", description="relevance, taken, added, name or size; - turns it round."
     )

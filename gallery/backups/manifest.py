@@ -185,6 +185,12 @@ class Manifest(Record):
         """How many images are in the gallery that it makes."""
         return self.rows_of("gallery_image") - len(self.gone.images)
 
+    @property
+    def used_spaces(self) -> list[SpaceRecord]:
+        """The spaces that get vectors, and whose encoders are known: the active one first."""
+        used = [one for one in self.spaces if one.state != "retired" and one.dimensions]
+        return sorted(used, key=lambda one: one.state != "active")
+
     def rows_of(self, table: str) -> int:
         return next((one.rows for one in self.tables if one.name == table), 0)
 

@@ -92,7 +92,7 @@ def share_of_index(proof: Proof, advance: Callable[[], None]) -> float | None:
     """Return the share of the exact answers that the index gives; None when there are none."""
     shares = []
     for model in feed.vector_tables():
-        for space in Space.objects.exclude(state=Space.State.RETIRED):
+        for space in Space.in_use():
             live.index_of(model, space).refresh()
     for question in proof.vectors:
         if question.answer.ids:

@@ -79,7 +79,7 @@ class Restore:
 
     def _run(self) -> Restored:
         known = self.backup.manifest
-        self._tell_of_the_encoder(known)
+        self._tell_of_encoders(known)
         _check_migrations(known)
         if _restored_from() == str(known.id) and _table_in_use():
             # An earlier try has come so far: all files were proved before it wrote the rows.
@@ -109,25 +109,24 @@ class Restore:
             hashes=self.hashes,
         ).run()
 
-    def _tell_of_the_encoder(self, known: Manifest) -> None:
+    def _tell_of_encoders(self, known: Manifest) -> None:
         """Say now what would only be found after hours."""
-        space = known.active_space
-        if space is None:
-            return
-        try:
-            found = sources.find(space.name, revision=space.revision)
-        except EncoderUnavailable as error:
-            self.progress.tell(
-                f"The backup's encoder is not to be had here: {error} Images are restored; "
-                "searching by text waits for it."
-            )
-            return
-        if found.revision != space.revision:
-            self.progress.tell(
-                f"The encoder {space.name} is here in revision {found.revision[:12]}; the vectors "
-                f"were made with {space.revision[:12]}. Searching by text waits for its files."
-            )
-        if known.precision != settings.ENCODER_PRECISION:
+        for space in known.used_spaces:
+            what = "Searching by text" if space.state == "active" else "Its space"
+            try:
+                found = sources.find(space.name, revision=space.revision)
+            except EncoderUnavailable as error:
+                self.progress.tell(
+                    f"The backup's encoder is not to be had here: {error} Images are restored; "
+                    f"{what[0].lower()}{what[1:]} waits for it."
+                )
+                continue
+            if found.revision != space.revision:
+                self.progress.tell(
+                    f"The encoder {space.name} is here in revision {found.revision[:12]}; the "
+                    f"vectors were made with {space.revision[:12]}. {what} waits for its files."
+                )
+        if known.used_spaces and known.precision != settings.ENCODER_PRECISION:
             self.progress.tell(
                 f"ENCODER_PRECISION was {known.precision!r} and is {settings.ENCODER_PRECISION!r}."
             )
@@ -176,11 +175,7 @@ class Restore:
         return made
 
     def _build_indexes(self) -> None:
-        built = [
-            (model, space)
-            for model in feed.vector_tables()
-            for space in Space.objects.exclude(state=Space.State.RETIRED)
-        ]
+        built = [(model, space) for model in feed.vector_tables() for space in Space.in_use()]
         with step(self.progress, "indexes", unit="index", total=len(built)):
             for model, space in built:
                 try:

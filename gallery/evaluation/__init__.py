@@ -11,6 +11,7 @@ import numpy as np
 
 from embeddings import measures
 from embeddings.measures import Figures, Ranked
+from embeddings.models import Space
 from embeddings.vectors import Vectors
 from gallery import spaces
 from gallery.evaluation import judgement_files, judgements, performance, quality
@@ -33,6 +34,7 @@ FLATTERED = (
     "In {mode} mode the captions themselves are searched, so judgements from captions flatter it. "
     "Measure it with a file of judgements."
 )
+ONLY_ACTIVE = "In a space that searches do not use, only semantic mode can be measured."
 FEW = "Only {n} queries: the figures say little; look at the interval of Recall@10."
 
 
@@ -41,6 +43,7 @@ class Options:
     """What is to be evaluated."""
 
     viewer: User
+    space: Space | None = None  # None: the active one
     file: Path | None = None  # of judgements; None: from the captions
     mode: Mode = Mode.SEMANTIC
     k: int = 10  # of the index's recall and of latency
@@ -99,11 +102,13 @@ def evaluate(options: Options) -> Evaluation:
     Raise NothingToEvaluate for a gallery without encoder, vectors or judgements, NotYet when a
     moment's wait may help, JudgementsRefused for a file that is none.
     """
-    space = spaces.active()
+    space = options.space or spaces.active()
     if space is None:
         raise NothingToEvaluate(
             "There is no active space: no encoder has been chosen yet. Run manage.py prepare."
         )
+    if options.mode is not Mode.SEMANTIC and space != spaces.active():
+        raise NothingToEvaluate(ONLY_ACTIVE)
     candidates = Candidates.of(options.viewer, space)
     _check_images(candidates, options.viewer)
     given = _judgements(options, candidates)
@@ -184,7 +189,7 @@ def _judgements(options: Options, candidates: Candidates) -> Judgements:
 
 def _notices(options: Options, given: Judgements, candidates: Candidates) -> list[str]:
     waiting = candidates.visible.count() - candidates.embedded.count()
-    found = [spaces.notice()]
+    found = [spaces.notice_of(candidates.space)]
     if options.mode is not Mode.SEMANTIC and options.file is None:
         found.append(FLATTERED.format(mode=options.mode))
     if waiting:

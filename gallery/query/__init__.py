@@ -20,7 +20,7 @@ from gallery.query.answers import (
     TermShare,
     Totals,
 )
-from gallery.query.choices import Aggregate, Band, Leg, Mode, Order
+from gallery.query.choices import Aggregate, Band, Encoders, Leg, Mode, Order
 from gallery.query.filters import (
     EVERYTHING,
     And,
@@ -50,6 +50,7 @@ __all__ = [
     "And",
     "Band",
     "Condition",
+    "Encoders",
     "Explanation",
     "Facet",
     "FacetCount",
@@ -96,6 +97,7 @@ class Query:
     # Weight of each leg, where the mode's own does not do: ((Leg.CAPTION, 0.5), ...); 0: without.
     legs: tuple[tuple[Leg, float], ...] = ()
     aggregate: Aggregate = Aggregate.MEAN
+    encoders: Encoders = Encoders.ACTIVE
     order: Order = Order.RELEVANCE
     diversity: float = 0.0  # 0: by score alone; 1: as unlike one another as can be
     least_band: Band = Band.MAYBE  # hits below it are left out

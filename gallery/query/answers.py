@@ -34,6 +34,7 @@ class LegPlan:
     leg: Leg
     weight: float
     plan: Plan
+    encoder: str = ""  # whose vectors it compares, where there are two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ class TermShare:
     weight: float
     similarity: float  # cosine of the term alone
     share: float
+    encoder: str = ""  # that says so, where there are two
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class LegShare:
     rank: int | None  # None: the leg does not find it
     score: float | None
     share: float
+    encoder: str = ""  # whose vectors it compares, where there are two
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,13 @@ class Aggregate(StrEnum):
     RECIPROCAL_RANK = "rrf"  # a ranking a term, fused by rank
 
 
+class Encoders(StrEnum):
+    """In which spaces vectors are compared."""
+
+    ACTIVE = "active"  # the one that searches use
+    BOTH = "both"  # the one beside it too, when it is filled; fused by rank
+
+
 class Order(StrEnum):
     """Of the relevant hits. A minus turns it round; images without the value come last."""
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from gallery.errors import QueryInvalid
 from gallery.query import Query
-from gallery.query.choices import Aggregate, Band, Leg, Mode, Order
+from gallery.query.choices import Aggregate, Band, Encoders, Leg, Mode, Order
 from gallery.query.filters import EVERYTHING, And, Condition, Filter, all_of, conditions
 from gallery.query.language import from_json as filter_from_json
 from gallery.query.language import parse, write
@@ -36,17 +36,18 @@ REPEATED = (
 )
 SINGLE = (
     *("album", "taken_after", "taken_before", "visibility", "filter", "mode", "legs"),
-    *("aggregate", "order", "diversity", "band", "min_score", "k"),
+    *("aggregate", "encoders", "order", "diversity", "band", "min_score", "k"),
 )
 PARAMETERS = (*REPEATED, *SINGLE)
 
 _JSON_KEYS = (
     *("version", "terms", "good", "bad", "filter", "mode", "legs"),
-    *("aggregate", "order", "diversity", "band", "min_score", "k"),
+    *("aggregate", "encoders", "order", "diversity", "band", "min_score", "k"),
 )
 _CHOICES: tuple[tuple[str, str, type[StrEnum]], ...] = (
     ("mode", "mode", Mode),
     ("aggregate", "aggregate", Aggregate),
+    ("encoders", "encoders", Encoders),
     ("order", "order", Order),
     ("band", "least_band", Band),
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -20,7 +19,8 @@ from gallery.facets import count
 from gallery.models import Image
 from gallery.patience import patience
 from gallery.query import Explanation, Facet, Page, Query, Totals
-from gallery.search import explanations, rankings, reading, searches
+from gallery.search import explanations, rankings, reading, recent, searches
+from gallery.search.legs import with_limits
 from gallery.search.preparation import prepare
 from gallery.search.searches import KeptSearch
 from gallery.search.vectors import text_vector
@@ -45,10 +45,10 @@ def search(query: Query, viewer: AbstractBaseUser | AnonymousUser) -> Page:
         prepared = prepare(query, viewer, space)
         sources = searches.sources_of(prepared, viewer, space)
         head, found = rankings.make_first(prepared, sources)
-    limits = {key: some for leg in found for key, some in leg.limits.items()}
+    recent.remember(query)
     kept = KeptSearch(
         viewer=searches.viewer_key(viewer),
-        query=replace(prepared, limits=limits),
+        query=with_limits(prepared, found),
         plans=tuple(leg.as_plan for leg in found),
         head=head,
     )
@@ -130,7 +130,7 @@ def _page(
         hits=hits,
         legs=kept.plans,
         took_ms=(time.perf_counter() - started) * 1000,
-        encoder=kept.query.encoder,
+        encoder=kept.query.encoders,
         notice=kept.query.notice,
         unknown_words=kept.query.unknown_words,
         search_id=search_id,

@@ -50,12 +50,16 @@ def explain(search: KeptSearch, ranking: Ranking, image: Image, sources: Sources
     plan = search.plans[0].plan
     return Explanation(
         hit=Hit(image, float(ranking.scores[place]), place + 1, BANDS[ranking.bands[place]]),
-        terms=tuple(_terms(query, image, sources, _depth(search, ranking))),
+        terms=tuple(
+            term
+            for part in query.parts
+            for term in _terms(part, image, sources.of(part), _depth(search, ranking))
+        ),
         legs=tuple(_legs(query, ranking, place)),
         conditions=_conditions(query.filter),
         background=(round(background.mean, DIGITS), round(background.deviation, DIGITS)),
         route=plan.route,
-        encoder=query.encoder,
+        encoder=query.encoders,
         index=plan.index,
     )
 
@@ -68,14 +72,15 @@ def _depth(search: KeptSearch, ranking: Ranking) -> int:
 
 
 def _legs(query: PreparedQuery, ranking: Ranking, place: int) -> Iterator[LegShare]:
-    for column, (leg, weight) in enumerate(query.weights):
+    used = [(part.label, leg, weight) for part in query.parts for leg, weight in part.weights]
+    for column, (label, leg, weight) in enumerate(used):
         rank = int(ranking.leg_ranks[place, column])
         score = float(ranking.leg_scores[place, column]) if rank else None
-        if len(query.weights) == 1:
+        if len(used) == 1:
             share = score or 0.0
         else:
             share = weight / (RANK_OFFSET + rank) if rank else 0.0
-        yield LegShare(leg, rank or None, score, share)
+        yield LegShare(leg, rank or None, score, share, label if leg != Leg.KEYWORD else "")
 
 
 def _terms(query: PreparedQuery, image: Image, sources: Sources, depth: int) -> Iterator[TermShare]:
@@ -91,14 +96,16 @@ def _terms(query: PreparedQuery, image: Image, sources: Sources, depth: int) -> 
         # The leg scores by the best direction, and by the best caption.
         scores = np.stack([d.weight * (compared @ d.vector) for d in query.directions])
         best, of = np.unravel_index(int(np.argmax(scores)), scores.shape)
-        yield from _shares_by_score(leg, query.directions[best], compared[of])
+        yield from _shares_by_score(query, leg, query.directions[best], compared[of])
 
 
-def _shares_by_score(leg: Leg, direction: Direction, vector: Vector) -> Iterator[TermShare]:
+def _shares_by_score(
+    query: PreparedQuery, leg: Leg, direction: Direction, vector: Vector
+) -> Iterator[TermShare]:
     for part in direction.parts:
         similarity = float(part.vector @ vector)
         share = direction.weight * part.share * similarity
-        yield TermShare(leg, part.name, part.weight, similarity, share)
+        yield TermShare(leg, part.name, part.weight, similarity, share, query.label)
 
 
 def _shares_by_rank(
@@ -110,7 +117,7 @@ def _shares_by_rank(
         share = direction.weight / (RANK_OFFSET + rank) if rank else 0.0
         similarity = float((compared @ direction.vector).max())
         part = direction.parts[0]  # the term that is wanted; the others are in all directions
-        yield TermShare(leg, part.name, part.weight, similarity, share)
+        yield TermShare(leg, part.name, part.weight, similarity, share, query.label)
 
 
 def _compared(leg: Leg, image: Image, sources: Sources) -> Vectors:

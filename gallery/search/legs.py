@@ -31,6 +31,13 @@ class Sources:
 
     space: Space | None
     allowed: ImageQuerySet | None  # None: every image
+    beside: Space | None = None  # where both are asked
+
+    def of(self, query: PreparedQuery) -> Sources:
+        """Return where one part of a query looks."""
+        if self.beside is None or query.space_id != self.beside.pk:
+            return self
+        return Sources(self.beside, self.allowed)
 
 
 @dataclass(frozen=True)
@@ -43,20 +50,30 @@ class FoundLeg:
     plan: Plan
     limits: dict[tuple[Leg, int], Limits]
     is_complete: bool  # beyond its end there is nothing relevant
+    encoder: str = ""  # whose vectors it compares, where there are two
 
     @property
     def as_plan(self) -> LegPlan:
-        return LegPlan(self.leg, self.weight, self.plan)
+        return LegPlan(self.leg, self.weight, self.plan, self.encoder)
 
 
 def find(query: PreparedQuery, sources: Sources, depth: int) -> tuple[FoundLeg, ...]:
-    """Return the first `depth` images of every leg in use."""
+    """Return the first `depth` images of every leg in use, space by space."""
     return tuple(
-        _keyword_leg(query, weight, sources, depth)
+        _keyword_leg(part, weight, sources, depth)
         if leg == Leg.KEYWORD
-        else _vector_leg(query, leg, weight, sources, depth)
-        for leg, weight in query.weights
+        else _vector_leg(part, leg, weight, sources.of(part), depth)
+        for part in query.parts
+        for leg, weight in part.weights
     )
+
+
+def with_limits(query: PreparedQuery, found: Sequence[FoundLeg]) -> PreparedQuery:
+    """Return the query with the limits of its bands as its first page has them."""
+    own, others = found[: len(query.weights)], found[len(query.weights) :]
+    limits = {key: some for leg in own for key, some in leg.limits.items()}
+    beside = None if query.beside is None else with_limits(query.beside, others)
+    return replace(query, limits=limits, beside=beside)
 
 
 class DirectionList(NamedTuple):
@@ -103,9 +120,8 @@ def _vector_leg(
         found = _aggregated(query, [some.found for some in lists], depth)
         plan = _joined_plan([some.plan for some in lists])
     limits = {(leg, number): some.limits for number, some in enumerate(lists)}
-    return FoundLeg(
-        leg, weight, found, plan, limits, is_complete=all(some.is_complete for some in lists)
-    )
+    is_complete = all(some.is_complete for some in lists)
+    return FoundLeg(leg, weight, found, plan, limits, is_complete, query.label)
 
 
 def _aggregated(query: PreparedQuery, lists: Sequence[RankedList], depth: int) -> RankedList:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from embeddings.vectors import Ids
 from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
 from gallery.models import CaptionEmbedding, Image, ImageEmbedding
-from gallery.query import Leg, Mode, Query
+from gallery.query import Encoders, Leg, Mode, Query
 from gallery.search import background, bands, vectors, words
 from gallery.search.bands import Background
 from gallery.search.prepared import Direction, PreparedQuery, weights_of
@@ -20,6 +21,10 @@ from gallery.search.prepared import Direction, PreparedQuery, weights_of
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
+NOT_TWO = (
+    "There is no second encoder whose space is filled, so only one can be asked: "
+    "choose “active”, or see manage.py space."
+)
 MODEL_BY_LEG: dict[Leg, type[ImageEmbedding] | type[CaptionEmbedding]] = {
     Leg.IMAGE: ImageEmbedding,
     Leg.CAPTION: CaptionEmbedding,
@@ -45,7 +50,7 @@ def prepare(
             raise SearchUnavailable("Search is not available yet: no encoder has been chosen.")
         directions, named = _looked_for(query, space, viewer)
         unknown_words = vectors.unknown_words(query.terms, space)
-    return PreparedQuery(
+    prepared = PreparedQuery(
         space_id=space.pk if space else None,
         encoder=space.title if space else "",
         notice=spaces.notice_of(space),
@@ -62,6 +67,34 @@ def prepare(
         least_band=query.least_band,
         min_score=query.min_score,
         k=query.k,
+    )
+    if query.encoders == Encoders.BOTH and space is not None and directions:
+        return _with_beside(prepared, query, viewer, space)
+    return prepared
+
+
+def _with_beside(
+    prepared: PreparedQuery,
+    query: Query,
+    viewer: AbstractBaseUser | AnonymousUser,
+    space: Space,
+) -> PreparedQuery:
+    """Return a query that asks the other space too, for the same vector legs."""
+    other = spaces.beside_lately()
+    if other is None or not (other.filled_at or other.state == Space.State.ACTIVE):
+        raise QueryInvalid(NOT_TWO)
+    weights = dict(prepared.weights)
+    legs = tuple((leg, weights.get(leg, 0.0)) for leg in MODEL_BY_LEG)
+    same = replace(query, encoders=Encoders.ACTIVE, mode=Mode.SEMANTIC, legs=legs)
+    beside = prepare(same, viewer, other)
+    names = (space.title, other.title)
+    if names[0] == names[1]:
+        names = (str(space), str(other))
+    return replace(
+        prepared,
+        notice=prepared.notice or beside.notice,
+        label=names[0],
+        beside=replace(beside, label=names[1]),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gallery.errors import QueryInvalid
-from gallery.query import Leg, Mode, PixelsTerm, Query, TextTerm
+from gallery.query import Encoders, Leg, Mode, PixelsTerm, Query, TextTerm
 
 if TYPE_CHECKING:
     from embeddings.vectors import Ids, Vector
@@ -63,6 +63,24 @@ class PreparedQuery:
     k: int
     # Of the bands, for each leg and direction; from the first page on they hold still.
     limits: dict[tuple[Leg, int], Limits] = field(default_factory=dict)
+    # The same in the other space, where both are asked. Its legs follow those of this one.
+    beside: PreparedQuery | None = None
+    label: str = ""  # the encoder's name where there are two, each with its own
+
+    @property
+    def parts(self) -> tuple[PreparedQuery, ...]:
+        """The query in each space that is asked."""
+        return (self,) if self.beside is None else (self, self.beside)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether several rankings become one."""
+        return len(self.directions) > 1 or sum(len(part.weights) for part in self.parts) > 1
+
+    @property
+    def encoders(self) -> str:
+        """The names of the encoders that are asked."""
+        return " and ".join(part.label or part.encoder for part in self.parts)
 
 
 def weights_of(query: Query) -> dict[Leg, float]:
@@ -84,6 +102,8 @@ def weights_of(query: Query) -> dict[Leg, float]:
         _check_words_alone(query)
     if query.min_score is not None and Leg.IMAGE not in weights:
         raise QueryInvalid("min_score is of image vectors, and this query compares none.")
+    if query.min_score is not None and query.encoders == Encoders.BOTH:
+        raise QueryInvalid("min_score is of one encoder's scores: it cannot be asked of both.")
     return weights
 
 

@@ -70,7 +70,7 @@ def first_depth(query: PreparedQuery) -> int:
     depth = query.k + 1
     if query.diversity:
         depth = max(depth, _head(query))
-    if len(query.weights) > 1 or len(query.directions) > 1:
+    if query.is_fused:
         # An image that some leg ranks below this adds less than 1 / 1060 to its fused score.
         depth = max(depth, FUSED_DEPTH, 10 * query.k)
     return depth

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Viewer = AbstractBaseUser | AnonymousUser
 
-SHAPE = 2  # of what is kept; another number after a change to it, as old ones may be in Redis
+SHAPE = 3  # of what is kept; another number after a change to it, as old ones may be in Redis
 _ID = re.compile(r"[\w-]{22}", re.ASCII)  # as token_urlsafe(16) writes it
 EXPIRED = "This search has expired; search again."
 SILENT = "The store of searches (Redis) does not answer; try again in a moment."
@@ -77,21 +77,29 @@ def viewer_key(viewer: AbstractBaseUser | AnonymousUser) -> str:
 def sources_of(
     query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser, space: Space | None
 ) -> Sources:
-    """Return where a query looks for a viewer, in its space."""
+    """Return where a query looks for a viewer, in its space. Raise SearchExpired without it."""
+    other = None if query.beside is None else query.beside.space_id
+    beside = None if other is None else _kept_space(other)
     sees_all = query.filter == EVERYTHING and getattr(viewer, "is_superuser", False)
     # With versions there, not every image is shown.
     if sees_all and not Image.objects.filter(version_of__isnull=False).exists():
-        return Sources(space, None)
+        return Sources(space, None, beside)
     shown = Image.objects.shown_to(viewer)
-    return Sources(space, filters.apply(query.filter, shown, viewer))
+    return Sources(space, filters.apply(query.filter, shown, viewer), beside)
 
 
 def sources_again(query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser) -> Sources:
     """Return where a kept query looks. Raise SearchExpired when its space has gone."""
-    space = Space.objects.filter(pk=query.space_id).first() if query.space_id else None
-    if query.space_id and space is None:
-        raise SearchExpired(EXPIRED)
+    space = None if query.space_id is None else _kept_space(query.space_id)
     return sources_of(query, viewer, space)
+
+
+def _kept_space(number: int) -> Space:
+    """Return a space that a query was prepared in; from a retired one, vectors are missing."""
+    space = Space.objects.filter(pk=number).exclude(state=Space.State.RETIRED).first()
+    if space is None:
+        raise SearchExpired(EXPIRED)
+    return space
 
 
 def keep(search: KeptSearch) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OPTIONS = (
     ("mode", "look in", labels.MODES),
     ("aggregate", "terms", labels.AGGREGATES),
+    ("encoders", "encoder", labels.ENCODERS),
     ("order", "order", labels.ORDERS),
     ("band", "show", labels.BANDS),
     ("diversity", "variety", ()),

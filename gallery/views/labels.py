@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gallery.models import Visibility
-from gallery.query import Aggregate, Band, Filter, Leg, Mode, Operator, Order, language
+from gallery.query import Aggregate, Band, Encoders, Filter, Leg, Mode, Operator, Order, language
 from gallery.query.colours import NAMES
 from gallery.query.fields import FORMATS, ORIENTATIONS, field_of
 from gallery.query.filters import Condition
@@ -35,6 +35,10 @@ AGGREGATES: Choices = (
     (Aggregate.MEAN, "All of them together"),
     (Aggregate.MAX, "Whichever is nearest"),
     (Aggregate.RECIPROCAL_RANK, "By the ranks of each"),
+)
+ENCODERS: Choices = (
+    (Encoders.ACTIVE, "The one in use"),
+    (Encoders.BOTH, "Both, by the ranks of each"),
 )
 VISIBILITIES: Choices = (("", "Any"), *Visibility.choices)
 FORMAT_NAMES = {"webp": "WebP"}

@@ -153,7 +153,7 @@ def bars(explanation: Explanation) -> list[Bar]:
     return [
         Bar(
             name=term.term,
-            note=term.leg if several_legs else "",
+            note=", ".join(filter(None, (term.leg if several_legs else "", term.encoder))),
             kind="for" if term.share >= 0 else "against",
             length=round(abs(term.share), 4),
             most=round(most, 4),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.files.uploadedfile import UploadedFile
 
+from gallery import spaces
 from gallery.decoding import decoders
 from gallery.errors import QueryInvalid
 from gallery.inspection import QUERY_EDGE
@@ -64,6 +65,7 @@ ORDINARY: dict[str, str] = {
     "order": Query.order,
     "band": Query.least_band,
     "aggregate": Query.aggregate,
+    "encoders": Query.encoders,
 }
 SPELLED_OUT = ("tag", "album", "taken_after", "taken_before", "visibility")
 FURTHER = (*PLAIN, "filter")
@@ -84,6 +86,7 @@ class SearchForm:
     max_filter = MAX_FILTER
     modes, orders, bands = labels.MODES, labels.ORDERS, labels.BANDS
     aggregates, visibilities = labels.AGGREGATES, labels.VISIBILITIES
+    encoders = labels.ENCODERS
     formats, orientations = labels.FORMAT_CHOICES, labels.ORIENTATION_CHOICES
     colours = labels.COLOURS
 
@@ -175,6 +178,13 @@ class SearchForm:
     def has_several_terms(self) -> bool:
         terms = [value for name in SEARCHED_BY for value in self.lists.get(name, ()) if value]
         return len(terms) + self.is_by_image > 1
+
+    @property
+    def has_two_encoders(self) -> bool:
+        """Whether there is a second space to ask, or one is asked for."""
+        beside = spaces.beside_lately()
+        is_filled = beside is not None and beside.filled_at is not None
+        return is_filled or self.values["encoders"] != Query.encoders
 
     def as_query(self) -> Query:
         """Return the query with the image sent. Raise ImageRefused when the file is none."""

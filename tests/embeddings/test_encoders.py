@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from embeddings.encoders import registry, sources
+from embeddings.encoders import exports, registry, sources
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
@@ -186,3 +187,50 @@ def test_a_configuration_of_nonsense_is_refused_or_makes_no_difference(folder, n
 def test_a_name_that_cannot_be_one_is_refused_with_a_sentence(name):
     with pytest.raises(EncoderUnavailable):
         sources.find(name)
+
+
+def copies(tmp_path, n):
+    """Return spaces of one encoder's files in several folders: several encoders, exported once."""
+    found = []
+    for number in range(n):
+        folder = shutil.copytree(BUNDLED_FOLDER, tmp_path / str(number) / "bundled")
+        source = sources.find(str(folder))
+        dimensions = registry.open_source(source).dimensions
+        found.append(Space(name=source.name, revision=source.revision, dimensions=dimensions))
+    return found
+
+
+def test_of_few_encoders_each_is_loaded_once_and_the_one_used_least_lately_goes(tmp_path):
+    spaces = copies(tmp_path, registry.MOST + 1)
+    loaded = [registry.load(space) for space in spaces[:-1]]
+    assert [registry.load(space) for space in spaces[:-1]] == loaded
+    registry.load(spaces[0])
+    registry.load(spaces[-1])
+    assert registry.load(spaces[0]) is loaded[0]
+    assert registry.load(spaces[1]) is not loaded[1]
+
+
+def test_a_process_lets_go_of_encoders_of_which_there_is_no_space_any_more(tmp_path):
+    spaces = copies(tmp_path, 2)
+    loaded = [registry.load(space) for space in spaces]
+    registry.keep_only(spaces[:1])
+    assert registry.load(spaces[0]) is loaded[0]
+    assert registry.load(spaces[1]) is not loaded[1]
+
+
+def test_while_one_encoder_is_loaded_others_are_used(tmp_path, settings):
+    slow, other = copies(tmp_path, 2)
+    loaded = registry.load(other)
+    export = exports.find(sources.find(slow.name), sources.cache_dir()).folder
+    cache = settings.ENCODER_CACHE_DIR = tmp_path / "cache"
+    cache.mkdir()
+    loading = threading.Thread(target=registry.load, args=(slow,))
+    with (cache / f"{export.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as by a process that exports it just now
+        loading.start()
+        loading.join(timeout=0.5)
+        assert registry.load(other) is loaded
+        assert loading.is_alive()
+        shutil.copytree(export, cache / export.name)
+    loading.join(timeout=30)
+    assert registry.load(slow).encode_texts(["a boat"]).shape == (1, slow.dimensions)

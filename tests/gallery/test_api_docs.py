@@ -21,6 +21,7 @@ from gallery.api.answers import (
     TotalsRecord,
 )
 from gallery.api.schemas import ImageRecord, Stored
+from gallery.api.spaces import CountRecord, SpaceRecord
 
 DOCUMENT = (Path(settings.BASE_DIR) / "docs" / "api.md").read_text()
 PATHS = api.get_openapi_schema()["paths"]
@@ -53,6 +54,7 @@ def test_every_field_that_is_sent_is_explained(address):
 ANSWERS = (
     *(Stored, ImageRecord, HitRecord, PlanRecord, SearchAnswer, TotalsRecord, FacetRecord),
     *(FacetCountRecord, ExplanationRecord, TermShareRecord, LegShareRecord, SavedSearchRecord),
+    *(SpaceRecord, CountRecord),
 )
 
 

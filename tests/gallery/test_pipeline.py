@@ -43,6 +43,7 @@ from gallery.removal import delete_images
 from gallery.search import search
 from gallery.storage.clients import BucketUnavailable
 from gallery.subjects import CAPTIONS, IMAGES, Batch
+from gallery.switching import steps
 from scenes import compose, draw
 from tests.encoders import make_encoder
 from tests.rows import make_images, make_user
@@ -188,9 +189,10 @@ def test_a_worker_killed_in_the_middle_of_its_captions_loses_and_repeats_nothing
         assert cursor.fetchone() == (n, n)
 
 
-def test_a_text_that_breaks_the_encoder_is_parked_alone_with_its_reason(tmp_path, settings):
-    other = spaces.begin_filling(str(lacking_its_last_words(tmp_path / "other")))
+def test_a_text_that_breaks_the_encoder_is_parked_alone_with_its_reason(tmp_path, settings, space):
+    other = steps.fill(str(lacking_its_last_words(tmp_path / "other")))
     spaces.switch_to(other)
+    steps.retire(space)
     image = add(1, caption="A red boat", captions=(("coco", "a yellow fish"), ("coco", "a boat")))
     for _ in range(settings.JOB_MAX_ATTEMPTS + 3):
         embed_waiting()
@@ -340,7 +342,7 @@ def test_an_image_of_one_pixel_and_one_very_long_are_embedded():
 
 
 def filling(tmp_path):
-    return spaces.begin_filling(str(make_encoder("clip", tmp_path / "other")))
+    return steps.fill(str(make_encoder("clip", tmp_path / "other")))
 
 
 def test_a_new_upload_goes_before_the_refill_of_another_space(tmp_path, settings):
@@ -392,6 +394,7 @@ def test_an_upload_in_the_last_moment_of_a_switch_is_put_right(tmp_path):
 def test_jobs_of_a_retired_space_are_removed(tmp_path, space):
     image = add(1, caption="A red boat")
     spaces.switch_to(filling(tmp_path))
+    steps.retire(space)
     QUEUE.add([image.pk], space)
     CAPTIONS.queue.add([image.captions.get().pk], space)
     mend_states()

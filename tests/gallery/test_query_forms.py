@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from gallery.errors import QueryInvalid
 from gallery.query import MAX_K, ImageTerm, PixelsTerm, Query, TextTerm
-from gallery.query.choices import Aggregate, Band, Leg, Mode, Order
+from gallery.query.choices import Aggregate, Band, Encoders, Leg, Mode, Order
 from gallery.query.filters import EVERYTHING, Condition, Operator, all_of, conditions, simplified
 from gallery.query.forms import (
     PARAMETERS,
@@ -69,6 +69,7 @@ queries = st.builds(
     mode=st.sampled_from(Mode),
     legs=st.dictionaries(st.sampled_from(Leg), st.floats(0, 100)).map(lambda d: tuple(d.items())),
     aggregate=st.sampled_from(Aggregate),
+    encoders=st.sampled_from(Encoders),
     order=st.sampled_from(Order),
     diversity=st.floats(0, 1),
     least_band=st.sampled_from(Band),
@@ -230,6 +231,6 @@ def test_every_parameter_is_read():
         f"q=a&weight=2&without=b&similar_to={ONE}&similar_to_weight=3&good={ONE}&bad={TWO}&tag=sea"
         "&album=Trip&taken_after=2024-01-01&taken_before=2024-12-31&visibility=public"
         "&filter=width>8&mode=hybrid&legs=image:2&aggregate=max&order=-taken&diversity=0.5"
-        "&band=likely&min_score=0.2&k=5"
+        "&encoders=both&band=likely&min_score=0.2&k=5"
     )
     assert {name for name, _ in to_parameters(query)} == set(PARAMETERS)

@@ -26,7 +26,7 @@ class Command(BaseCommand):
         rows = [
             _cells(self.built(model, space, options["kind"]))
             for model in _tables(options["table"])
-            for space in Space.objects.exclude(state=Space.State.RETIRED)
+            for space in Space.in_use()
         ]
         widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
         for row in (HEADINGS, *rows):

@@ -18,6 +18,7 @@ from gallery.evaluation import Evaluation, Options, evaluate, report
 from gallery.evaluation.errors import NotYet
 from gallery.management.viewers import viewer
 from gallery.query import Mode
+from gallery.switching import steps
 
 NOT_YET = 3  # exit status: try again in a moment
 
@@ -31,6 +32,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "file", nargs="?", type=Path, help="judgements as JSON lines (default: the captions)"
+        )
+        parser.add_argument(
+            "--space", help="number or encoder of another space than the active one"
         )
         parser.add_argument("--mode", default=Mode.SEMANTIC, choices=list(Mode), type=Mode)
         parser.add_argument(
@@ -66,6 +70,7 @@ class Command(BaseCommand):
             evaluation = evaluate(
                 Options(
                     viewer=viewer(options["username"]),
+                    space=steps.find(options["space"]) if options["space"] else None,
                     file=options["file"],
                     mode=options["mode"],
                     k=options["k"],

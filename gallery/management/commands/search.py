@@ -24,6 +24,7 @@ from gallery.models import Visibility
 from gallery.query import (
     Aggregate,
     Band,
+    Encoders,
     Explanation,
     Facet,
     Mode,
@@ -175,6 +176,9 @@ def add_ranking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aggregate", choices=list(Aggregate), metavar="HOW", help=", ".join(Aggregate)
     )
+    parser.add_argument(
+        "--encoders", choices=list(Encoders), metavar="WHICH", help=", ".join(Encoders)
+    )
     parser.add_argument("--order", metavar="ORDER", help=", ".join(Order))
     parser.add_argument("--diversity", metavar="D", help="from 0 to 1")
     parser.add_argument(
@@ -258,7 +262,11 @@ def nothing(page: Page) -> str:
 
 def why_line(why: Explanation) -> str:
     terms = [f"{one.term} {one.share:+.3f}" for one in why.terms]
-    legs = [f"{one.leg} rank {one.rank or '-'} {one.share:+.4f}" for one in why.legs]
+    legs = [
+        f"{one.leg}{f' of {one.encoder}' if one.encoder else ''} rank {one.rank or '-'} "
+        f"{one.share:+.4f}"
+        for one in why.legs
+    ]
     return f"{why.hit.rank}: {'; '.join([*terms, *legs, *why.conditions])}"
 
 
@@ -272,6 +280,7 @@ def how_line(page: Page) -> str:
     for leg in page.legs:
         plan = leg.plan
         quality = "exact" if plan.exact else f"recall {plan.recall or 0:.3f}"
-        ways.append(f"{leg.leg} by {plan.route} ({plan.reason or quality})")
+        of = f" of {leg.encoder}" if leg.encoder else ""
+        ways.append(f"{leg.leg}{of} by {plan.route} ({plan.reason or quality})")
     more = f"; --page {page.number + 1} has more" if page.has_more else ""
     return f"{len(page.hits)} hits in {page.took_ms:.0f} ms: {', '.join(ways)}{more}."

@@ -41,6 +41,7 @@ from gallery.storage import clients
 from gallery.storage.addresses import parse_bucket
 from gallery.storage.listings import stored_files
 from gallery.subjects import IMAGES
+from gallery.switching import steps
 from tests.encoders import make_encoder
 from tests.gallery.storage import servers
 from tests.gallery.uploads import picture, stored
@@ -315,7 +316,7 @@ def test_another_encoder_reads_from_there(moto_outside, tmp_path):
     moto_outside.put("1.png", picture(1))
     brought_in(Bucket(url=moto_outside.url, in_place=True))
     assert embed_waiting() == 1
-    IMAGES.queue.add_missing(spaces.begin_filling(str(make_encoder("clip", tmp_path / "other"))))
+    IMAGES.queue.add_missing(steps.fill(str(make_encoder("clip", tmp_path / "other"))))
     assert embed_waiting() == 1
     assert ImageEmbedding.objects.count() == 2
 

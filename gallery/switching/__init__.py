@@ -1,0 +1,1 @@
+"""From one encoder to another: filling a second space, comparing, switching, retiring."""
