@@ -2,102 +2,90 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerFast
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, PreTrainedModel
 
-CENTRE, SPREAD = 0.5, 0.5  # of a pixel's value from 0 to 1, for normalising
+from embeddings.encoders.sources import Source
+from embeddings.errors import TrainingFailed
 
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """Sizes of the two towers."""
-
-    side: int = 96  # pixels
-    patch: int = 12  # pixels
-    image_width: int = 192
-    image_layers: int = 4
-    text_width: int = 128
-    text_layers: int = 3
-    dimensions: int = 256
-    longest_text: int = 48  # tokens
+LONGEST = 512  # tokens
+# What a folder says about texts and pixels. It is copied as it is, whatever wrote it.
+_SIDE_FILES = {".json", ".txt", ".model"}
+_WRITTEN_ANEW = {"config.json", "model.safetensors.index.json"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    model: CLIPModel
-    tokenizer: PreTrainedTokenizerFast
-    architecture: Architecture
+    model: PreTrainedModel
+    tokenizer: Any
+    processor: Any
+    base: Path | None = None  # the folder it was loaded from
+
+    def tokens(self, texts: Sequence[str]) -> Any:
+        """Return texts as the text tower takes them, cut to its length."""
+        config = self.model.config
+        tower = getattr(config, "text_config", config)
+        longest = getattr(tower, "max_position_embeddings", None) or self.tokenizer.model_max_length
+        return self.tokenizer(
+            list(texts),
+            # SigLIP was trained with every text padded to full length, and reads no other.
+            padding="max_length" if "siglip" in config.model_type else True,
+            truncation=True,
+            max_length=min(int(longest), LONGEST),
+            return_tensors="pt",
+        )
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `AutoModel` and its kin load; weights are stored as float16."""
-        stored = deepcopy(self.model).half()
-        stored.save_pretrained(folder)
-        # What is stored in half precision is meant to run in full.
-        stored.config.dtype = torch.float32
-        stored.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        side = self.architecture.side
-        processor = CLIPImageProcessorPil(
-            size={"height": side, "width": side},
-            default_to_square=True,
-            do_center_crop=False,  # squashed and not cropped: nothing at the edge is lost
-            crop_size=None,
-            image_mean=[CENTRE] * 3,
-            image_std=[SPREAD] * 3,
-        )
-        processor.save_pretrained(folder)
+        """Write the folder that `AutoModel` and its kin load.
+
+        What was trained from scratch is stored as float16, half as large; else nothing of the
+        base is rounded.
+        """
+        if self.base is None:
+            stored = deepcopy(self.model).half()
+            stored.save_pretrained(folder)
+            # What is stored in half precision is meant to run in full.
+            stored.config.dtype = torch.float32
+            stored.config.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+            self.processor.save_pretrained(folder)
+            return
+        self.model.save_pretrained(folder)
+        for file in self.base.iterdir():
+            if file.suffix in _SIDE_FILES and file.name not in _WRITTEN_ANEW and file.is_file():
+                shutil.copyfile(file, folder / file.name)
 
 
-def new_model(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
-    """A model with random weights."""
-    config = CLIPConfig(
-        text_config={
-            **_tower(architecture.text_width, architecture.text_layers),
-            "projection_dim": architecture.dimensions,
-            "max_position_embeddings": architecture.longest_text,
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        },
-        vision_config={
-            **_tower(architecture.image_width, architecture.image_layers),
-            "projection_dim": architecture.dimensions,
-            "image_size": architecture.side,
-            "patch_size": architecture.patch,
-        },
-        projection_dim=architecture.dimensions,
-    )
-    # Backwards, torch's fused attention is slower on a CPU than the plain one, by half.
-    model: CLIPModel = CLIPModel._from_config(config, attn_implementation="eager")
-    positions = model.vision_model.embeddings.position_embedding.weight
-    with torch.no_grad():  # the first position is no patch but the class token
-        positions[1:] = _grid_waves(architecture.side // architecture.patch, positions.shape[1])
-    return model
+def load(source: Source) -> Checkpoint:
+    """Return the parts of an encoder, in float32. Raise TrainingFailed where one is missing.
 
-
-def _grid_waves(cells: int, width: int) -> Tensor:
-    """Sines and cosines of every cell's row and column, of shape (cells * cells, width).
-
-    Where each patch lies is known from the start and need not be learned (Beyer et al. 2022,
-    "Better plain ViT baselines for ImageNet-1k").
+    Weights are read from safetensors only, and no code of the folder is run.
     """
-    rows, columns = torch.meshgrid(torch.arange(cells), torch.arange(cells), indexing="ij")
-    frequencies = 100.0 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]
-    angles = [place.reshape(-1, 1) * frequencies for place in (rows, columns)]
-    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
-
-
-def _tower(width: int, layers: int) -> dict[str, int | str]:
-    return {
-        "hidden_size": width,
-        "intermediate_size": 4 * width,
-        "num_attention_heads": width // 64,
-        "num_hidden_layers": layers,
-        "hidden_act": "gelu",
-    }
+    folder = str(source.folder)
+    try:
+        model, report = AutoModel.from_pretrained(
+            folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(
+            folder, trust_remote_code=False, backend="pil"
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise TrainingFailed(f"{source.name} is no encoder to begin with: {error}") from error
+    if missing := report["missing_keys"]:
+        raise TrainingFailed(f"{source.name} lacks {len(missing)} weights.")
+    for feature in ("get_image_features", "get_text_features"):
+        if not hasattr(model, feature):
+            raise TrainingFailed(f"{type(model).__name__} does not encode both images and texts.")
+    return Checkpoint(model, tokenizer, processor, source.folder)
