@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from embeddings.training import state
 
 AT_ONCE = 64
 READERS = 8
+SHOWN = 20  # reasons why images cannot be read
 FEWEST = 16  # images to learn from
 MOST_HELD_OUT = 2000  # they are encoded after each epoch
 
@@ -37,6 +39,9 @@ class Example:
     key: str  # the same for the same image, whenever it is listed
     captions: tuple[str, ...]
     open: Callable[[int], Pixels]
+
+
+_Opened = tuple[Example, Pixels]
 
 
 class ExampleUnreadable(Exception):
@@ -84,6 +89,7 @@ class Collector:
 
     def __init__(self, folder: Path, *, edge: int, split: Split) -> None:
         self._folder, self._edge, self._split = folder, edge, split
+        self._unreadable = 0
 
     def collect(self, examples: Iterable[Example], train: Turn, held_out: Turn) -> Collection:
         """Return all examples that can be read. Raise TrainingFailed where they are too few."""
@@ -102,43 +108,43 @@ class Collector:
         return Collection(learnt, unseen, said["unreadable"])
 
     def _read(self, examples: Iterable[Example], turns: tuple[Turn, Turn]) -> dict[str, Any]:
-        parts: list[dict[str, Any]] = [{"captions": []}, {"captions": []}]
-        unreadable = 0
         with (
             self._array(0).open("wb") as first,
             self._array(1).open("wb") as second,
             ThreadPoolExecutor(READERS, thread_name_prefix="reading") as pool,
             tqdm(desc="reading images", unit="image", disable=None) as progress,
         ):
-            files = (first, second)
+            learnt, unseen = _Writer(first, turns[0]), _Writer(second, turns[1])
             for some in _in_parts(_with_captions(examples)):
                 opened = list(pool.map(self._open, some))
-                unreadable += opened.count(None)
-                for place in (0, 1):
-                    chosen = [
-                        (example, pixels)
-                        for example, pixels in zip(some, opened, strict=True)
-                        if pixels is not None and self._place(parts, example) == place
-                    ]
-                    if not chosen:
-                        continue
-                    rows = np.ascontiguousarray(turns[place]([pixels for _, pixels in chosen]))
-                    files[place].write(rows.tobytes())
-                    parts[place] |= {"shape": rows.shape[1:], "dtype": str(rows.dtype)}
-                    parts[place]["captions"] += [example.captions for example, _ in chosen]
+                self._count(opened)
+                is_room = len(unseen.captions) < MOST_HELD_OUT
+                chosen: tuple[list[_Opened], list[_Opened]] = ([], [])
+                for example, pixels in zip(some, opened, strict=True):
+                    if not isinstance(pixels, str):
+                        place = is_room and self._split.holds_out(example.key)
+                        chosen[place].append((example, pixels))
+                learnt.add(chosen[0])
+                unseen.add(chosen[1])
                 progress.update(len(some))
-        return {"parts": parts, "unreadable": unreadable}
+            parts = [learnt.end(), unseen.end()]
+        if self._unreadable:
+            tqdm.write(f"{self._unreadable:,} images could not be read and are left out.")
+        return {"parts": parts, "unreadable": self._unreadable}
 
-    def _place(self, parts: list[dict[str, Any]], example: Example) -> int:
-        is_room = len(parts[1]["captions"]) < MOST_HELD_OUT
-        return int(is_room and self._split.holds_out(example.key))
-
-    def _open(self, example: Example) -> Pixels | None:
+    def _open(self, example: Example) -> Pixels | str:
+        """Return an image, or why there is none."""
         try:
             return example.open(self._edge)
         except ExampleUnreadable as error:
-            tqdm.write(str(error))
-            return None
+            return str(error)
+
+    def _count(self, opened: Iterable[Pixels | str]) -> None:
+        """Count those that cannot be read, and tell the first reasons."""
+        for reason in (one for one in opened if isinstance(one, str)):
+            self._unreadable += 1
+            if self._unreadable <= SHOWN:
+                tqdm.write(reason)
 
     def _part(self, place: int, said: dict[str, Any]) -> Part:
         captions = [tuple(texts) for texts in said["captions"]]
@@ -149,6 +155,29 @@ class Collector:
 
     def _array(self, place: int) -> Path:
         return self._folder / ("images.array", "held-out.array")[place]
+
+
+class _Writer:
+    """A part under way: images go to its file, captions wait for the end."""
+
+    def __init__(self, file: IO[bytes], turn: Turn) -> None:
+        self._file, self._turn = file, turn
+        self._rows: dict[str, Any] = {}
+        self.captions: list[tuple[str, ...]] = []
+
+    def add(self, chosen: Sequence[_Opened]) -> None:
+        if not chosen:
+            return
+        rows = np.ascontiguousarray(self._turn([pixels for _, pixels in chosen]))
+        self._file.write(rows.tobytes())
+        self._rows = {"shape": rows.shape[1:], "dtype": str(rows.dtype)}
+        self.captions += [example.captions for example, _ in chosen]
+
+    def end(self) -> dict[str, Any]:
+        """Make the file lasting, and return what is needed to read it."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return {**self._rows, "captions": self.captions}
 
 
 def _with_captions(examples: Iterable[Example]) -> Iterator[Example]:

@@ -122,13 +122,7 @@ class Training:
         title = f"epoch {standing.epoch + 1}/{self._options.epochs}"
         for start in (progress := tqdm(starts, title, disable=None)):
             batch = self._course.data.batch(self._order[start : start + size], self._random)
-            loss = self._stepper.step(standing.step, partial(self._add_gradients, batch)).item()
-            if not math.isfinite(loss):
-                raise TrainingFailed(
-                    f"The loss of step {standing.step + 1:,} is no number: begin anew with "
-                    "--restart and a lower --learning-rate."
-                )
-            self.losses.append(loss)
+            self.losses.append(self._step(batch))
             standing.step += 1
             standing.position = start + size
             standing.seconds = time.monotonic() - began
@@ -136,6 +130,22 @@ class Training:
             progress.set_postfix(loss=f"{sum(shown) / len(shown):.3f}")
             if time.monotonic() - self._saved_at >= self._options.save_seconds:
                 self._save()
+
+    def _step(self, batch: Batch) -> float:
+        """Take the next step; return the loss before it."""
+        number = self.standing.step
+        try:
+            loss = self._stepper.step(number, partial(self._add_gradients, batch)).item()
+        except torch.OutOfMemoryError as error:
+            raise TrainingFailed(
+                "A batch is too large for the device's memory: name a --chunk-size, or a lower one."
+            ) from error
+        if not math.isfinite(loss):
+            raise TrainingFailed(
+                f"The loss of step {number + 1:,} is no number: begin anew with --restart and a "
+                "lower --learning-rate."
+            )
+        return loss
 
     def _add_gradients(self, batch: Batch) -> Tensor:
         """Add the gradients of a batch to the parameters, and return its loss."""

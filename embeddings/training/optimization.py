@@ -58,13 +58,13 @@ class CachedGradients:
 
     def __init__(self, casting: Callable[[], AbstractContextManager[None]]) -> None:
         self._casting = casting
-        self._parts: list[tuple[Callable[[], Tensor], Tensor, Tensor]] = []
+        self._parts: list[tuple[Callable[[], Tensor], list[Tensor], Tensor]] = []
 
     def features(self, parts: Iterator[Callable[[], Tensor]]) -> Tensor:
         """Return the features of all parts; the loss is computed of these."""
         leaves = []
         for compute in parts:
-            random = torch.get_rng_state()
+            random = _random_numbers()
             with torch.no_grad(), self._casting():
                 leaf = compute().float().requires_grad_()
             self._parts.append((compute, random, leaf))
@@ -73,11 +73,21 @@ class CachedGradients:
 
     def hand_down(self) -> None:
         """After the loss went backwards: let it go on, through every part."""
-        after = torch.get_rng_state()
+        after = _random_numbers()
         for compute, random, leaf in self._parts:
-            torch.set_rng_state(random)  # what was dropped at random is dropped again
+            _set_random_numbers(random)  # what was dropped at random is dropped again
             with self._casting():
                 features = compute()
             assert leaf.grad is not None, "the loss depends on all features"
             features.backward(leaf.grad.to(features.dtype))
-        torch.set_rng_state(after)
+        _set_random_numbers(after)
+
+
+def _random_numbers() -> list[Tensor]:
+    """Where the random numbers of processor and GPUs stand."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def _set_random_numbers(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    torch.cuda.set_rng_state_all(states[1:])

@@ -44,24 +44,24 @@ def add(parser: ArgumentParser) -> None:
         "--method", choices=list(Method), type=Method, help="default: adapter, or scratch"
     )
     group.add_argument("--loss", choices=list(Loss), type=Loss, default=Loss.CONTRASTIVE)
-    group.add_argument("--epochs", type=_above(0), help="at most so many")
-    group.add_argument("--batch-size", type=_above(1), help="images that are told apart at once")
+    group.add_argument("--epochs", type=above(0), help="at most so many")
+    group.add_argument("--batch-size", type=above(1), help="images that are told apart at once")
     group.add_argument(
-        "--chunk-size", type=_above(0), help="of a batch, how many fit into memory (gradient cache)"
+        "--chunk-size", type=above(0), help="of a batch, how many fit into memory (gradient cache)"
     )
     group.add_argument("--learning-rate", type=_positive, help="highest; default: by method")
     group.add_argument("--warm-up", type=_share, metavar="SHARE", help="of the steps")
     group.add_argument("--precision", choices=("bfloat16", "float32"))
     group.add_argument(
-        "--patience", type=_above(-1), metavar="EPOCHS",
+        "--patience", type=above(-1), metavar="EPOCHS",
         help="without a better one before it ends, and the best is kept; 0: never, and the last is",
     )  # fmt: skip
-    group.add_argument("--seed", type=_above(-1), help="of all that is drawn by lot")
-    group.add_argument("--threads", type=_above(0))
+    group.add_argument("--seed", type=above(-1), help="of all that is drawn by lot")
+    group.add_argument("--threads", type=above(0))
     group.add_argument("--device", default="auto", help="auto, cpu, cuda; default: auto")
     group.add_argument("--save-seconds", type=_positive, help="between savings within an epoch")
-    group.add_argument("--last-layers", type=_above(0), default=Base.last_layers, help="of a tower")
-    group.add_argument("--rank", type=_above(0), default=Base.rank, help="of LoRA")
+    group.add_argument("--last-layers", type=above(0), default=Base.last_layers, help="of a tower")
+    group.add_argument("--rank", type=above(0), default=Base.rank, help="of LoRA")
     group.add_argument(
         "--held-out", type=_share, default=0.1, metavar="SHARE", help="of the images, to measure on"
     )
@@ -126,7 +126,7 @@ def in_words(said: Mapping[str, Any], base: Base, options: TrainingOptions) -> s
     return " ".join(words)
 
 
-def _above(least: int) -> Callable[[str], int]:
+def above(least: int) -> Callable[[str], int]:
     def whole(text: str) -> int:
         if not text.isdecimal() or len(text) > 9 or int(text) <= least:
             raise argparse.ArgumentTypeError(f"it must be a whole number above {least}")

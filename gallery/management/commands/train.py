@@ -52,7 +52,12 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         kinds = parser.add_subparsers(dest="kind", metavar="SOURCE", required=True)
         scenes = kinds.add_parser(SCENES, help="scenes that are drawn for it")
-        scenes.add_argument("--scenes", type=int, default=DrawnOptions.scenes, help="how many")
+        scenes.add_argument(
+            "--scenes",
+            type=training_arguments.above(1),
+            default=DrawnOptions.scenes,
+            help="how many",
+        )
         scenes.add_argument(
             "--twins", action="store_true",
             help="half of them are the other half with one thing in another colour",
@@ -83,6 +88,8 @@ class Command(BaseCommand):
                 self._train(said)
         except (EmbeddingsError, GalleryError, SourceUnreadable) as error:
             raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"{error.filename or 'A file'}: {error.strerror}.") from error
         except KeyboardInterrupt as error:
             raise CommandError(
                 "Stopped. The same command goes on from here.", returncode=INTERRUPTED
