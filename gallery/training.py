@@ -6,23 +6,33 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 from django.contrib.auth.models import User
 from PIL.Image import Image as Pixels
 
-from embeddings.streams import read_ids
+from embeddings.encoders import sources as encoders
+from embeddings.models import Space
+from embeddings.streams import read_ids, read_vectors
 from embeddings.training.examples import Example, ExampleUnreadable
+from embeddings.vectors import Vector
 from gallery import originals
 from gallery.decoding import decoders
 from gallery.errors import ImageRefused, StorageAway
 from gallery.importers import Item, ItemUnreadable, Skipped, Source
-from gallery.models import Caption, Image
+from gallery.models import Caption, Image, ImageEmbedding
 from gallery.storage.clients import BucketUnavailable
 
 AT_ONCE = 1000  # images whose rows one statement reads
 
 
-def of_library(viewer: User) -> Iterator[Example]:
-    """Yield the images that somebody may see and that have captions, by their ids."""
+def of_library(viewer: User, base: encoders.Source | None = None) -> Iterator[Example]:
+    """Yield the images that somebody may see and that have captions, by their ids.
+
+    They come with their vectors, as far as the base has a space here.
+    """
+    space = None
+    if base is not None:
+        space = Space.objects.filter(name=base.name, revision=base.revision).first()
     captioned = Caption.objects.values("image")
     ids = read_ids(Image.objects.visible_to(viewer).filter(pk__in=captioned)).tolist()
     for start in range(0, len(ids), AT_ONCE):
@@ -32,9 +42,13 @@ def of_library(viewer: User) -> Iterator[Example]:
         for image_id, text in captions.values_list("image_id", "text"):
             captions_by_id[image_id].append(text)
         images = originals.with_places(Image.objects.filter(pk__in=some)).order_by("pk")
+        vector_by_id = _vectors(space, some) if space else {}
         for image in images.only("sha256", *originals.FIELDS):
             yield Example(
-                image.sha256, tuple(captions_by_id[image.pk]), partial(_open_image, image)
+                key=image.sha256,
+                captions=tuple(captions_by_id[image.pk]),
+                open=partial(_open_image, image),
+                vector=vector_by_id.get(image.pk),
             )
 
 
@@ -45,6 +59,11 @@ def of_source(source: Source) -> Iterator[Example]:
             continue
         said = (item.about.caption, *(text for _, text in item.about.captions))
         yield Example(item.key, said, partial(_open_item, source, item))
+
+
+def _vectors(space: Space, image_ids: list[int]) -> dict[int, Vector]:
+    ids, vectors = read_vectors(ImageEmbedding, space, only=np.array(image_ids))
+    return dict(zip(ids.tolist(), vectors, strict=True))
 
 
 def _open_image(image: Image, edge: int) -> Pixels:

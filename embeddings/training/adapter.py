@@ -30,10 +30,10 @@ class Adapter(Learner):
     """Images are vectors here, and texts are known with their vectors beforehand."""
 
     def __init__(
-        self, checkpoint: Checkpoint, vectors: Vectors, row_by_text: Mapping[str, int], loss: Loss
+        self, start: Checkpoint, vectors: Vectors, row_by_text: Mapping[str, int], loss: Loss
     ) -> None:
         super().__init__()
-        self._parts = checkpoint
+        self.start = start
         self._row_by_text = row_by_text
         self.register_buffer("vectors", torch.from_numpy(vectors), persistent=False)
         self.vectors: Tensor
@@ -41,7 +41,7 @@ class Adapter(Learner):
         # What is added to the identity: decay of weights then means decay to no change.
         self.text_change = nn.Parameter(torch.zeros(width, width))
         self.image_change: nn.Parameter | None = None
-        if image_projection(checkpoint.model) is not None:
+        if image_projection(start.parts.model) is not None:
             self.image_change = nn.Parameter(torch.zeros(width, width))
         self._scale = nn.Parameter(torch.tensor(FIRST_SCALE))
         self._bias = nn.Parameter(torch.tensor(torch.nan)) if loss is Loss.SIGMOID else None
@@ -73,13 +73,12 @@ class Adapter(Learner):
         return (AdamW(groups, lr=LEARNING_RATE if learning_rate is None else learning_rate),)
 
     def checkpoint(self) -> Checkpoint:
-        parts = self._parts
-        model = deepcopy(parts.model)
+        model = deepcopy(self.start.parts.model)
         _fold(self.text_change, text_projection(model))
         image = image_projection(model)
         if self.image_change is not None and image is not None:
             _fold(self.image_change, image)
-        return Checkpoint(model.cpu(), parts.tokenizer, parts.processor, parts.base)
+        return self.start.with_model(model)
 
 
 def image_projection(model: Any) -> nn.Linear | None:

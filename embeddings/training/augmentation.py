@@ -16,10 +16,11 @@ class Augmentation:
     smallest_area: float = 0.7  # of an image that is seen at once; 1: always all of it
     is_mirrored: bool = False  # now and then; never where texts say left and right
 
-    def of(self, pictures: Tensor, side: int) -> Tensor:
-        """Cut, mirror and light pictures (n, 3, s, s) of bytes; return values from 0 to 1.
+    def of(self, pictures: Tensor, size: tuple[int, int]) -> Tensor:
+        """Cut, mirror and light pictures (n, 3, h, w) of bytes; return values from 0 to 1.
 
-        Each gets its own cut, of the shape of the whole.
+        Each gets its own cut, of the shape of the whole; `size` is the height and width of what
+        comes back.
         """
         n = len(pictures)
         lengths = torch.empty(n).uniform_(sqrt(self.smallest_area), 1)
@@ -32,7 +33,7 @@ class Augmentation:
         transform[:, :, 2] = middles
         device = pictures.device
         grid = torch.nn.functional.affine_grid(
-            transform.to(device), [n, 3, side, side], align_corners=False
+            transform.to(device), [n, 3, *size], align_corners=False
         )
         values = torch.nn.functional.grid_sample(
             pictures.float() / 255, grid, padding_mode="border", align_corners=False

@@ -10,11 +10,14 @@ from random import Random
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL.Image import Image as Pixels
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from embeddings.encoders import reading, registry
+from embeddings.encoders.contract import Encoder
+from embeddings.encoders.framing import Framing
+from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.encoders.sources import Source
 from embeddings.training import checkpoint, evaluation
 from embeddings.training.adapter import Adapter
@@ -29,23 +32,21 @@ from embeddings.training.drawn import (
     training_scenes,
 )
 from embeddings.training.examples import Collection, Collector, Example, Split
-from embeddings.training.frame import Frame
 from embeddings.training.loop import Course, begin
 from embeddings.training.options import Base, Method, TrainingOptions
 from embeddings.training.pairs import PairData
 from embeddings.training.pictures import draw_all
 from embeddings.training.retrieval import HeldOut
+from embeddings.training.sight import Sight, frames_of, larger
 from embeddings.training.tokenizer import build_tokenizer
 from embeddings.training.towers import Towers
-from embeddings.vectors import Vectors, normalise
+from embeddings.vectors import Vector, Vectors
 from scenes import Scene, compose, describe
 
 VOCABULARY_READINGS = 4  # every word of the grammar turns up in a few readings of all scenes
 VOCABULARY_SCENES = 5_000
 HELD_OUT_SCENES = 500  # that each epoch is measured on
 TEXTS_AT_ONCE = 256
-# Pictures are kept a little larger than they are looked at, so that there is something to cut.
-KEPT, SEEN = 8, 7
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ def of_scenes(drawn: DrawnOptions, options: TrainingOptions) -> Course:
     group = 2 if drawn.has_twins else 1
     data = DrawnData(scenes, pictures[: len(scenes)], FactTable(scenes), group)
     tokenizer = _tokenizer_of(scenes, architecture, seed=options.seed)
-    parts = _new_checkpoint(architecture, tokenizer)
-    looked_at = partial(_as_it_is, Frame.of(parts.processor), options.device)
+    start = _new_checkpoint(architecture, tokenizer)
     captions = [(describe(scene),) for scene in unseen]
-    held_out = HeldOut(captions, pictures[len(scenes) :], looked_at)
-    return Course(Towers(parts, Base(), options.loss), data, held_out, options)
+    sight = Sight.of(start.parts, options.device)
+    held_out = HeldOut(captions, pictures[len(scenes) :], sight.as_they_are)
+    return Course(Towers(start, Base(), options.loss), data, held_out, options)
 
 
 def of_examples(
@@ -82,62 +83,65 @@ def of_examples(
     begin(options)
     if source is None:
         return _from_scratch(lessons, base, options)
-    parts = checkpoint.load(source)
     if base.method is Method.ADAPTER:
-        return _adapter(lessons, parts, options)
-    learner = Towers(parts, base, options.loss)
-    collection = _pictures(lessons, Frame.of(parts.processor))
-    return _course(learner, collection, lessons, options)
+        return _adapter(lessons, source, options)
+    start = checkpoint.load(source)
+    collection = _pictures(lessons, start.parts.framing)
+    return _course(lessons, collection, Towers(start, base, options.loss), options)
 
 
 def _from_scratch(lessons: Lessons, base: Base, options: TrainingOptions) -> Course:
     architecture = base.architecture
-    collection = _pictures(lessons, Frame.of(new_processor(architecture)))
+    framing, _, _ = reading.framing_of(new_processor(architecture))
+    collection = _pictures(lessons, framing)
     tokenizer = build_tokenizer(collection.texts, longest=architecture.longest_text)
-    parts = _new_checkpoint(architecture, tokenizer)
-    return _course(Towers(parts, base, options.loss), collection, lessons, options)
+    start = _new_checkpoint(architecture, tokenizer)
+    return _course(lessons, collection, Towers(start, base, options.loss), options)
 
 
-def _pictures(lessons: Lessons, frame: Frame) -> Collection:
-    kept = frame.side * KEPT // SEEN
-    collector = Collector(lessons.folder, edge=max(kept, frame.shorter_edge), split=lessons.split)
-    return collector.collect(
-        lessons.examples, partial(_squares, frame, kept), partial(_squares, frame, frame.side)
-    )
+def _pictures(lessons: Lessons, framing: Framing) -> Collection:
+    kept = larger(framing)
+    collector = Collector(lessons.folder, lessons.split, lambda example: example.open(kept.edge))
+    seen = partial(frames_of, framing)
+    return collector.collect(lessons.examples, partial(frames_of, kept), seen)
 
 
 def _course(
-    learner: Towers, collection: Collection, lessons: Lessons, options: TrainingOptions
+    lessons: Lessons, collection: Collection, learner: Towers, options: TrainingOptions
 ) -> Course:
-    frame = learner.frame
-    augmented = partial(_augmented, frame, lessons.augmentation, options.device)
+    sight = Sight.of(learner.start.parts, options.device)
     held_out = collection.held_out
     return Course(
         learner,
-        PairData(collection.train, augmented),
-        HeldOut(held_out.captions, held_out.images, partial(_as_it_is, frame, options.device)),
+        PairData(collection.train, partial(sight.augmented, lessons.augmentation)),
+        HeldOut(held_out.captions, held_out.images, sight.as_they_are),
         options,
     )
 
 
-def _adapter(lessons: Lessons, parts: Checkpoint, options: TrainingOptions) -> Course:
-    towers = Towers(parts, Base(method=Method.WHOLE), options.loss).to(options.device).eval()
-    frame = towers.frame
-    encode = partial(_encode_images, towers, options.device)
-    collector = Collector(
-        lessons.folder, edge=max(frame.side, frame.shorter_edge), split=lessons.split
-    )
+def _adapter(lessons: Lessons, source: Source, options: TrainingOptions) -> Course:
+    start = checkpoint.load(source)
+    encoder = _encoder(source, options.device)
+    encode = partial(_vectors_of, encoder)
+    collector = Collector(lessons.folder, lessons.split, partial(_known_or_open, encoder))
     collection = collector.collect(lessons.examples, encode, encode)
     texts = collection.texts
-    vectors = _encode_texts(towers, texts)
+    vectors = _encode_texts(encoder, texts)
     row_by_text = {text: row for row, text in enumerate(texts)}
     held_out = collection.held_out
     return Course(
-        Adapter(parts, vectors, row_by_text, options.loss),
-        PairData(collection.train, partial(_vectors, options.device)),
-        HeldOut(held_out.captions, held_out.images, partial(_vectors, options.device)),
+        Adapter(start, vectors, row_by_text, options.loss),
+        PairData(collection.train, partial(_on_device, options.device)),
+        HeldOut(held_out.captions, held_out.images, partial(_on_device, options.device)),
         options,
     )
+
+
+def _encoder(source: Source, device: str) -> Encoder:
+    """Load what makes the vectors of a base: on a processor, as quickly as searches have them."""
+    if device == "cpu":
+        return registry.open_source(source)
+    return TorchEncoder(source, device=device, precision="auto")
 
 
 def _tokenizer_of(
@@ -154,38 +158,26 @@ def _tokenizer_of(
 
 
 def _new_checkpoint(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> Checkpoint:
-    return Checkpoint(new_model(architecture, tokenizer), tokenizer, new_processor(architecture))
+    model = new_model(architecture, tokenizer)
+    return checkpoint.new(model, tokenizer, new_processor(architecture))
 
 
-def _squares(frame: Frame, side: int, pictures: Sequence[Pixels]) -> NDArray[np.uint8]:
-    return np.stack([frame.square(picture, side) for picture in pictures])
+def _known_or_open(encoder: Encoder, example: Example) -> Pixels | Vector:
+    if example.vector is None:
+        return example.open(encoder.framing.edge)
+    return example.vector
 
 
-def _augmented(
-    frame: Frame, augmentation: Augmentation, device: str, rows: NDArray[np.uint8]
-) -> Tensor:
-    pictures = torch.from_numpy(rows).to(device).permute(0, 3, 1, 2)
-    return frame.normalised(augmentation.of(pictures, frame.side))
+def _vectors_of(encoder: Encoder, opened: Sequence[Pixels | Vector]) -> Vectors:
+    pictures = [one for one in opened if not isinstance(one, np.ndarray)]
+    encoded = iter(encoder.encode_images(pictures) if pictures else ())
+    return np.stack([one if isinstance(one, np.ndarray) else next(encoded) for one in opened])
 
 
-def _as_it_is(frame: Frame, device: str, rows: NDArray[np.uint8]) -> Tensor:
-    pictures = torch.from_numpy(rows).to(device).permute(0, 3, 1, 2)
-    return frame.normalised(pictures.float() / 255)
-
-
-def _vectors(device: str, rows: Vectors) -> Tensor:
+def _on_device(device: str, rows: Vectors) -> Tensor:
     return torch.from_numpy(rows).to(device)
 
 
-@torch.inference_mode()
-def _encode_images(towers: Towers, device: str, pictures: Sequence[Pixels]) -> Vectors:
-    frame = towers.frame
-    pixels = _as_it_is(frame, device, _squares(frame, frame.side, pictures))
-    return normalise(towers.image_features(pixels).float().cpu().numpy())
-
-
-@torch.inference_mode()
-def _encode_texts(towers: Towers, texts: Sequence[str]) -> Vectors:
+def _encode_texts(encoder: Encoder, texts: Sequence[str]) -> Vectors:
     starts = range(0, len(texts), TEXTS_AT_ONCE)
-    features = [towers.text_features(texts[k : k + TEXTS_AT_ONCE]) for k in starts]
-    return normalise(torch.cat(features).float().cpu().numpy())
+    return np.concatenate([encoder.encode_texts(texts[k : k + TEXTS_AT_ONCE]) for k in starts])

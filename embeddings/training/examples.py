@@ -11,9 +11,9 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from embeddings.errors import TrainingFailed
 from embeddings.training import state
+from embeddings.vectors import Vector
 
 AT_ONCE = 64
 READERS = 8
@@ -29,7 +30,8 @@ SHOWN = 20  # reasons why images cannot be read
 FEWEST = 16  # images to learn from
 MOST_HELD_OUT = 2000  # they are encoded after each epoch
 
-Turn = Callable[[Sequence[Pixels]], NDArray[Any]]  # images to rows of one array
+Opened = TypeVar("Opened")  # an image as it is read
+Turn = Callable[[Sequence[Opened]], NDArray[Any]]  # images to rows of one array
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,7 @@ class Example:
     key: str  # the same for the same image, whenever it is listed
     captions: tuple[str, ...]
     open: Callable[[int], Pixels]
-
-
-_Opened = tuple[Example, Pixels]
+    vector: Vector | None = None  # by the base, where it is known
 
 
 class ExampleUnreadable(Exception):
@@ -84,67 +84,72 @@ class Split:
         return int.from_bytes(digest[:8]) < self.share * 2**64
 
 
-class Collector:
-    """Reads examples into a folder, once: who asks again gets what was read the first time."""
+class Collector(Generic[Opened]):
+    """Reads examples into a folder, once: who asks again gets what was read the first time.
 
-    def __init__(self, folder: Path, *, edge: int, split: Split) -> None:
-        self._folder, self._edge, self._split = folder, edge, split
+    `open_` raises ExampleUnreadable where an image cannot be had.
+    """
+
+    def __init__(self, folder: Path, split: Split, open_: Callable[[Example], Opened]) -> None:
+        self._folder, self._split, self._open = folder, split, open_
         self._unreadable = 0
 
-    def collect(self, examples: Iterable[Example], train: Turn, held_out: Turn) -> Collection:
+    def collect(
+        self, examples: Iterable[Example], train: Turn[Opened], held_out: Turn[Opened]
+    ) -> Collection:
         """Return all examples that can be read. Raise TrainingFailed where they are too few."""
         about = self._folder / "examples.json"
         if not about.exists():
-            said = self._read(examples, (train, held_out))
+            said = self._read(examples, train, held_out)
             # Written last: until then nothing was collected.
             state.replace(about, json.dumps(said).encode())
         said = json.loads(about.read_bytes())
         learnt, unseen = (self._part(place, part) for place, part in enumerate(said["parts"]))
         if len(learnt) < FEWEST or not len(unseen):
+            about.unlink()  # who has added some may ask again
             raise TrainingFailed(
                 f"{len(learnt):,} images with captions to learn from and {len(unseen):,} held "
                 f"out are too few; {said['unreadable']:,} could not be read."
             )
         return Collection(learnt, unseen, said["unreadable"])
 
-    def _read(self, examples: Iterable[Example], turns: tuple[Turn, Turn]) -> dict[str, Any]:
+    def _read(
+        self, examples: Iterable[Example], train: Turn[Opened], held_out: Turn[Opened]
+    ) -> dict[str, Any]:
         with (
             self._array(0).open("wb") as first,
             self._array(1).open("wb") as second,
             ThreadPoolExecutor(READERS, thread_name_prefix="reading") as pool,
             tqdm(desc="reading images", unit="image", disable=None) as progress,
         ):
-            learnt, unseen = _Writer(first, turns[0]), _Writer(second, turns[1])
+            learnt, unseen = _Writer(first, train), _Writer(second, held_out)
             for some in _in_parts(_with_captions(examples)):
-                opened = list(pool.map(self._open, some))
-                self._count(opened)
                 is_room = len(unseen.captions) < MOST_HELD_OUT
-                chosen: tuple[list[_Opened], list[_Opened]] = ([], [])
-                for example, pixels in zip(some, opened, strict=True):
-                    if not isinstance(pixels, str):
-                        place = is_room and self._split.holds_out(example.key)
-                        chosen[place].append((example, pixels))
-                learnt.add(chosen[0])
-                unseen.add(chosen[1])
+                parts: tuple[list[_Read[Opened]], ...] = ([], [])
+                for one in pool.map(self._read_one, some):
+                    if isinstance(one, ExampleUnreadable):
+                        self._leave_out(one)
+                    else:
+                        parts[is_room and self._split.holds_out(one.example.key)].append(one)
+                learnt.add(parts[0])
+                unseen.add(parts[1])
                 progress.update(len(some))
-            parts = [learnt.end(), unseen.end()]
+            said = [learnt.end(), unseen.end()]
         if self._unreadable:
             tqdm.write(f"{self._unreadable:,} images could not be read and are left out.")
-        return {"parts": parts, "unreadable": self._unreadable}
+        return {"parts": said, "unreadable": self._unreadable}
 
-    def _open(self, example: Example) -> Pixels | str:
-        """Return an image, or why there is none."""
+    def _read_one(self, example: Example) -> _Read[Opened] | ExampleUnreadable:
         try:
-            return example.open(self._edge)
+            return _Read(example, self._open(example))
         except ExampleUnreadable as error:
-            return str(error)
+            return error
 
-    def _count(self, opened: Iterable[Pixels | str]) -> None:
-        """Count those that cannot be read, and tell the first reasons."""
-        for reason in (one for one in opened if isinstance(one, str)):
-            self._unreadable += 1
-            if self._unreadable <= SHOWN:
-                tqdm.write(reason)
+    def _leave_out(self, error: ExampleUnreadable) -> None:
+        """Count an image that cannot be read; tell why of the first ones."""
+        self._unreadable += 1
+        if self._unreadable <= SHOWN:
+            tqdm.write(str(error))
 
     def _part(self, place: int, said: dict[str, Any]) -> Part:
         captions = [tuple(texts) for texts in said["captions"]]
@@ -157,21 +162,27 @@ class Collector:
         return self._folder / ("images.array", "held-out.array")[place]
 
 
-class _Writer:
+@dataclass(frozen=True)
+class _Read(Generic[Opened]):
+    example: Example
+    opened: Opened
+
+
+class _Writer(Generic[Opened]):
     """A part under way: images go to its file, captions wait for the end."""
 
-    def __init__(self, file: IO[bytes], turn: Turn) -> None:
+    def __init__(self, file: IO[bytes], turn: Turn[Opened]) -> None:
         self._file, self._turn = file, turn
         self._rows: dict[str, Any] = {}
         self.captions: list[tuple[str, ...]] = []
 
-    def add(self, chosen: Sequence[_Opened]) -> None:
-        if not chosen:
+    def add(self, read: Sequence[_Read[Opened]]) -> None:
+        if not read:
             return
-        rows = np.ascontiguousarray(self._turn([pixels for _, pixels in chosen]))
+        rows = np.ascontiguousarray(self._turn([one.opened for one in read]))
         self._file.write(rows.tobytes())
         self._rows = {"shape": rows.shape[1:], "dtype": str(rows.dtype)}
-        self.captions += [example.captions for example, _ in chosen]
+        self.captions += [one.example.captions for one in read]
 
     def end(self) -> dict[str, Any]:
         """Make the file lasting, and return what is needed to read it."""
@@ -185,7 +196,7 @@ def _with_captions(examples: Iterable[Example]) -> Iterator[Example]:
         texts = (" ".join(text.split()) for text in example.captions)
         captions = tuple(dict.fromkeys(text for text in texts if text))
         if captions:
-            yield Example(example.key, captions, example.open)
+            yield replace(example, captions=captions)
 
 
 def _in_parts(examples: Iterator[Example]) -> Iterator[list[Example]]:

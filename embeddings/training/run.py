@@ -42,18 +42,23 @@ class Run:
             except BlockingIOError as error:
                 raise TrainingFailed(f"Another process trains {self.output} just now.") from error
             if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
-                shutil.rmtree(self.folder)
+                if not self._is_begun:
+                    shutil.rmtree(self.folder)
                 raise TrainingFailed(f"{self.output} is there already: name another folder.")
             yield self._begin(options, restart=restart)
         finally:
             os.close(descriptor)
+
+    @property
+    def _is_begun(self) -> bool:
+        return (self.folder / OPTIONS).exists()
 
     def _begin(self, options: Mapping[str, Any], *, restart: bool) -> bool:
         file = self.folder / OPTIONS
         said = json.dumps(options, indent=2, sort_keys=True)
         if restart:
             file.unlink(missing_ok=True)
-        if not file.exists():
+        if not self._is_begun:
             for old in self.folder.iterdir():
                 shutil.rmtree(old) if old.is_dir() else old.unlink()
             state.replace(file, said.encode())
@@ -81,6 +86,7 @@ class Run:
         state.sync_folder(folder)
         folder.rename(self.output)
         state.sync_folder(self.output.parent)
+        (self.folder / OPTIONS).unlink()  # first: what a killed process leaves is no run
         shutil.rmtree(self.folder)
 
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from embeddings.encoders import reading
+from embeddings.encoders.tokens import Tokens
 from embeddings.errors import TrainingFailed
 from embeddings.training import lora
 from embeddings.training.checkpoint import Checkpoint
 from embeddings.training.contract import Learner
-from embeddings.training.frame import Frame
 from embeddings.training.options import Base, Loss, Method
 
 TEXTS_AT_ONCE = 128
@@ -30,12 +31,12 @@ _BEHIND_LAYERS = ("post_layernorm", "final_layer_norm", "projection", "head", "p
 
 
 class Towers(Learner):
-    def __init__(self, checkpoint: Checkpoint, base: Base, loss: Loss) -> None:
+    def __init__(self, start: Checkpoint, base: Base, loss: Loss) -> None:
         super().__init__()
         # Of many classes, which have their features and the scale in common.
-        self.model: Any = checkpoint.model
-        self._parts = checkpoint
-        self.frame = Frame.of(checkpoint.processor)
+        self.model: Any = start.parts.model
+        self.start = start
+        self._tokens = Tokens(start.parts.tokenizer, start.parts.text_options)
         self._method = base.method
         if base.method is Method.LAST:
             _freeze_but_last(self.model, base.last_layers)
@@ -56,7 +57,7 @@ class Towers(Learner):
         return bias
 
     def image_features(self, images: Tensor) -> Tensor:
-        return _features(self.model.get_image_features(pixel_values=images))
+        return reading.features_of(self.model.get_image_features(pixel_values=images))
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Return them in the order of the texts, which are read by length: padding is work."""
@@ -64,8 +65,11 @@ class Towers(Learner):
         features = []
         for start in range(0, len(order), TEXTS_AT_ONCE):
             some = [texts[k] for k in order[start : start + TEXTS_AT_ONCE]]
-            tokens = self._parts.tokens(some).to(self.model.device)
-            features.append(_features(self.model.get_text_features(**tokens)))
+            tokens = {
+                name: torch.from_numpy(values).to(self.model.device)
+                for name, values in self._tokens.arrays(some).items()
+            }
+            features.append(reading.features_of(self.model.get_text_features(**tokens)))
         places = torch.empty(len(order), dtype=torch.long)
         places[order] = torch.arange(len(order))
         return torch.cat(features)[places]
@@ -85,9 +89,9 @@ class Towers(Learner):
         return (AdamW([group for group in groups if group["params"]], lr=rate, betas=BETAS),)
 
     def checkpoint(self) -> Checkpoint:
-        parts = self._parts
-        model = lora.merged(self._adapted) if self._method is Method.LORA else deepcopy(self.model)
-        return Checkpoint(model.cpu(), parts.tokenizer, parts.processor, parts.base)
+        is_lora = self._method is Method.LORA
+        model = lora.merged(self._adapted) if is_lora else deepcopy(self.model)
+        return self.start.with_model(model)
 
 
 def trainable(learner: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -134,9 +138,3 @@ def _freeze_but_last(model: nn.Module, count: int) -> None:
         is_last = tower and number >= layers[tower] - count
         is_behind = not tower and any(part in name for part in _BEHIND_LAYERS)
         parameter.requires_grad_(bool(is_last or is_behind))
-
-
-def _features(output: Any) -> Tensor:
-    # transformers 5 wraps the features; the code of older models does not.
-    features: Tensor = getattr(output, "pooler_output", output)
-    return features

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel
 
+from embeddings.encoders.framing import Framing
 from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER, Source, find
 from embeddings.errors import TrainingFailed
@@ -16,11 +19,11 @@ from embeddings.training.adapter import Adapter
 from embeddings.training.augmentation import Augmentation
 from embeddings.training.drawn import drawn_examples
 from embeddings.training.examples import Example, ExampleUnreadable, Split
-from embeddings.training.frame import Frame
 from embeddings.training.loop import Training
 from embeddings.training.loss import batch_loss, sigmoid_loss
 from embeddings.training.options import Base, Loss, Method, TrainingOptions
 from embeddings.training.pairs import truth
+from embeddings.training.sight import Sight, frames_of, larger
 from embeddings.training.towers import Towers, trainable
 from scenes import Colour, compose, draw
 from tests.embeddings import colours
@@ -177,21 +180,31 @@ def test_a_text_is_true_of_every_image_that_has_it():
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
-def test_a_frame_sees_what_the_encoders_own_processor_sees(tmp_path, kind):
-    parts = checkpoint.load(source_of(make_encoder(kind, tmp_path)))
-    frame = Frame.of(parts.processor)
+def test_a_learner_is_shown_what_the_encoders_own_processor_shows(tmp_path, kind):
+    parts = checkpoint.load(source_of(make_encoder(kind, tmp_path))).parts
     picture = draw(compose(5), (150, 90))
-    expected = parts.processor(images=[picture], return_tensors="pt")["pixel_values"][0]
-    square = torch.from_numpy(np.array(frame.square(picture, frame.side))).permute(2, 0, 1)
-    torch.testing.assert_close(frame.normalised(square.float() / 255), expected, atol=0.02, rtol=0)
+    processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+    expected = processor(images=[picture], return_tensors="pt")["pixel_values"]
+    shown = Sight.of(parts, "cpu").as_they_are(frames_of(parts.framing, [picture]))
+    torch.testing.assert_close(shown, expected, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("shorter", [0, 32, 40])
+def test_a_larger_frame_shows_the_same_part_of_an_image(shorter):
+    framing = Framing(width=32, height=32, shorter=shorter)
+    picture = draw(compose(5), (300, 180))
+    large = Image.fromarray(frames_of(larger(framing), [picture])[0])
+    seen = frames_of(framing, [picture])[0].astype(float)
+    assert large.size > (32, 32)
+    assert np.abs(np.asarray(large.resize((32, 32))) - seen).mean() < 4
 
 
 def test_augmented_pictures_keep_their_range_and_their_place():
     torch.manual_seed(0)
     pictures = torch.randint(0, 256, (8, 3, 40, 40), dtype=torch.uint8)
-    plain = Augmentation(smallest_area=1).of(pictures, 40)
-    cut = Augmentation(smallest_area=0.5, is_mirrored=True).of(pictures, 32)
-    assert (plain.shape, cut.shape) == ((8, 3, 40, 40), (8, 3, 32, 32))
+    plain = Augmentation(smallest_area=1).of(pictures, (40, 40))
+    cut = Augmentation(smallest_area=0.5, is_mirrored=True).of(pictures, (24, 32))
+    assert (plain.shape, cut.shape) == ((8, 3, 40, 40), (8, 3, 24, 32))
     assert float(cut.min()) >= 0
     assert float(cut.max()) <= 1
     assert float((plain - pictures / 255).abs().mean()) < 0.1
@@ -208,11 +221,38 @@ def test_what_cannot_be_read_is_left_out_and_too_few_are_refused(tmp_path):
     def unreadable(edge: int):
         raise ExampleUnreadable("Image 7 cannot be read: it is gone")
 
-    some = [Example(str(k), ("a red house",), unreadable) for k in range(30)]
-    with pytest.raises(TrainingFailed, match="30 could not be read"):
-        courses.of_examples(
-            lessons(some, tmp_path), Base(method=Method.ADAPTER), find(BUNDLED), FAST
+    def course(examples):
+        return courses.of_examples(
+            lessons(examples, tmp_path), Base(method=Method.ADAPTER), find(BUNDLED), FAST
         )
+
+    broken = [Example(str(k), ("a red house",), unreadable) for k in range(30)]
+    with pytest.raises(TrainingFailed, match="30 could not be read"):
+        course(broken)
+    more = course([*broken, *colours.examples(60)])
+    assert len(more.data) + len(more.held_out.images) == 60
+
+
+def test_an_image_whose_vector_is_known_is_not_opened(tmp_path):
+    def never(edge: int):
+        raise AssertionError
+
+    encoder = TorchEncoder(find(BUNDLED), device="cpu", precision="float32")
+    some = list(colours.examples(80))
+    vectors = encoder.encode_images([example.open(96) for example in some])
+    known = [
+        replace(example, open=never, vector=vector) if number % 3 else example
+        for number, (example, vector) in enumerate(zip(some, vectors, strict=True))
+    ]
+    read = []
+    for examples in (some, known):
+        folder = tmp_path / str(len(read))
+        folder.mkdir()
+        course = courses.of_examples(
+            lessons(examples, folder), Base(method=Method.ADAPTER), find(BUNDLED), FAST
+        )
+        read.append(np.concatenate([course.data.part.images, course.held_out.images]))
+    np.testing.assert_allclose(*read, atol=1e-4)
 
 
 def test_a_second_asking_reads_no_image_again(tmp_path):

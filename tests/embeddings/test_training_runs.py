@@ -139,6 +139,19 @@ def test_an_encoder_that_is_there_is_never_written_over(tmp_path):
     ]
 
 
+def test_a_run_that_is_under_way_stays_when_something_else_takes_its_place(tmp_path):
+    run = Run(tmp_path / "encoder")
+    with run.held({}, restart=False):
+        (run.folder / STATE).write_text("dear")
+    run.output.write_text("something else")
+    with pytest.raises(TrainingFailed, match="there already"), run.held({}, restart=False):
+        pass
+    run.output.unlink()
+    with run.held({}, restart=False) as goes_on:
+        assert goes_on
+        assert (run.folder / STATE).read_text() == "dear"
+
+
 def _die_half_way(folder: Path) -> None:
     (folder / "weights").write_text("half")
     raise Died

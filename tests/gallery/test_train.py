@@ -3,19 +3,24 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
 from PIL import Image as PillowImage
 
 from embeddings.encoders import registry, sources
+from embeddings.encoders.cpu import CpuEncoder
+from embeddings.encoders.huggingface import TorchEncoder
+from embeddings.streams import read_ids
 from gallery import training
 from gallery.ingest import NewImage, add_image
 from gallery.models import Image, Visibility
 from scenes import compose, describe, draw
-from tests.rows import make_user
+from tests.rows import make_space, make_user, make_vectors, store
 
 COUNT = 60
 
@@ -39,7 +44,7 @@ def _umask() -> int:
 
 
 def assert_serves(folder: Path) -> None:
-    encoder = registry.open_source(sources.find(str(folder)))
+    encoder = TorchEncoder(sources.find(str(folder)), device="cpu", precision="float32")
     assert encoder.encode_texts(["a red boat"]).shape == (1, encoder.dimensions)
 
 
@@ -112,10 +117,24 @@ def test_the_library_gives_images_with_captions_that_the_viewer_may_see(library)
     assert seen[0].open(96).mode == "RGB"
 
 
-def test_the_library_makes_an_encoder(library, tmp_path):
+def test_images_of_the_library_come_with_the_vectors_that_the_base_has_here(library):
+    ann, base = make_user("ann"), sources.find("bundled")
+    seen = read_ids(Image.objects.visible_to(ann).exclude(captions=None))
+    space, vectors = make_space(name=base.name, revision=base.revision), make_vectors(len(seen))
+    store(seen[1:], vectors[1:], space)
+    first, *others = (example.vector for example in training.of_library(ann, base))
+    assert first is None  # it waits for its vector
+    np.testing.assert_allclose(list(others), vectors[1:], atol=1e-3)
+    other = replace(base, revision="another")
+    assert {example.vector for example in training.of_library(ann, other)} == {None}
+
+
+def test_the_library_makes_an_encoder_that_searches_use_at_once(library, tmp_path):
     output = tmp_path / "encoder"
     train("library", "--as", "ann", "--output", output, "--base", "bundled", "--epochs", 2)
-    assert_serves(output)
+    encoder = registry.open_source(sources.find(str(output)))
+    assert isinstance(encoder, CpuEncoder)
+    assert encoder.encode_texts(["a red boat"]).shape == (1, encoder.dimensions)
 
 
 def test_an_image_whose_file_is_gone_is_left_out(library, tmp_path, capsys):

@@ -25,7 +25,7 @@ from embeddings.training.drawn import DrawnOptions, drawn_examples
 from embeddings.training.evaluation import Figures, evaluate
 from embeddings.training.examples import Example, Split
 from embeddings.training.loop import Course, Training
-from embeddings.training.options import Base, TrainingOptions
+from embeddings.training.options import Base, Method, TrainingOptions
 from embeddings.training.pairs import PairData
 from embeddings.training.publication import publish
 from embeddings.training.run import Run
@@ -154,7 +154,7 @@ def _course(
         drawn = DrawnOptions(scenes=said["scenes"], has_twins=said["twins"])
         return courses.of_scenes(drawn, options)
     lessons = Lessons(
-        _examples(said, options),
+        _examples(said, base, source, options),
         Split(share=said["held_out"], seed=options.seed),
         Augmentation(smallest_area=said["smallest_area"], is_mirrored=said["mirror"]),
         folder,
@@ -162,12 +162,15 @@ def _course(
     return courses.of_examples(lessons, base, source, options)
 
 
-def _examples(said: Mapping[str, Any], options: TrainingOptions) -> Iterable[Example]:
+def _examples(
+    said: Mapping[str, Any], base: Base, source: Source | None, options: TrainingOptions
+) -> Iterable[Example]:
     kind = said["kind"]
     if kind == SCENES:
         return drawn_examples(said["scenes"], seed=options.seed)
     if kind == LIBRARY:
-        return training.of_library(viewer(said["username"]))
+        knows_vectors = base.method is Method.ADAPTER
+        return training.of_library(viewer(said["username"]), source if knows_vectors else None)
     return training.of_source(load(kind, source_arguments.read(SOURCES[kind], said)))
 
 
