@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenes.composition import Pair, compose, recoloured
+from scenes.composition import Pair, compose
 from scenes.descriptions import describe, full_statement, near_misses, phrases
 from scenes.drawing import draw
 from scenes.gallery import demo
@@ -29,5 +29,4 @@ __all__ = [
     "full_statement",
     "near_misses",
     "phrases",
-    "recoloured",
 ]

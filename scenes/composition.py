@@ -78,27 +78,6 @@ def compose(seed: int, *, without: Set[Pair] = frozenset()) -> Scene:
     raise AssertionError("itertools.count() never ends")
 
 
-def recoloured(scene: Scene, *, without: Set[Pair] = frozenset()) -> Scene:
-    """The same scene with one of its things in another colour, always the same one.
-
-    Pairs in `without` do not appear by it.
-    """
-    random = Random(f"{scene.seed}/recoloured")
-    chosen = random.choice(scene.subjects)
-    colours = set(Colour) - {chosen.colour} - {c for c, thing in without if thing == chosen.thing}
-    colour = random.choice(sorted(colours))
-    shade = SHADES[colour].pick(random)
-    figures = tuple(
-        replace(figure, shade=shade.lighter(random.uniform(-0.02, 0.02)))
-        for figure in chosen.figures
-    )
-    other = replace(chosen, colour=colour, figures=figures)
-    return replace(
-        scene,
-        subjects=tuple(other if subject is chosen else subject for subject in scene.subjects),
-    )
-
-
 @dataclass(frozen=True)
 class _Sketch:
     """A subject that has no place yet."""

@@ -45,7 +45,7 @@ from scenes import Scene, compose, describe
 
 VOCABULARY_READINGS = 4  # every word of the grammar turns up in a few readings of all scenes
 VOCABULARY_SCENES = 5_000
-HELD_OUT_SCENES = 500  # that each epoch is measured on
+MOST_HELD_OUT = 500  # scenes that each epoch is measured on
 TEXTS_AT_ONCE = 256
 
 
@@ -64,10 +64,10 @@ def of_scenes(drawn: DrawnOptions, options: TrainingOptions) -> Course:
     begin(options)
     architecture = drawn.architecture
     scenes = training_scenes(drawn, seed=options.seed)
-    unseen = [compose(evaluation.FIRST_SEED - 1 - k) for k in range(HELD_OUT_SCENES)]
+    held_out_count = min(len(scenes) // 10 + 1, MOST_HELD_OUT)
+    unseen = [compose(evaluation.FIRST_SEED - 1 - k) for k in range(held_out_count)]
     pictures = draw_all([*scenes, *unseen], architecture.side, processes=options.threads)
-    group = 2 if drawn.has_twins else 1
-    data = DrawnData(scenes, pictures[: len(scenes)], FactTable(scenes), group)
+    data = DrawnData(scenes, pictures[: len(scenes)], FactTable(scenes))
     tokenizer = _tokenizer_of(scenes, architecture, seed=options.seed)
     start = _new_checkpoint(architecture, tokenizer)
     captions = [(describe(scene),) for scene in unseen]

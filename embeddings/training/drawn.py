@@ -30,7 +30,6 @@ from scenes import (
     full_statement,
     near_misses,
     phrases,
-    recoloured,
 )
 from scenes.facts import Fact
 
@@ -80,20 +79,19 @@ class FactTable:
 
 @dataclass(frozen=True)
 class DrawnData:
-    """Scenes with statements about them. Neighbours in groups stay in one batch."""
+    """Scenes with statements about them."""
 
     scenes: Sequence[Scene]
     pictures: Pictures
     facts: FactTable
-    group: int = 1
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def order(self, random: Random) -> list[int]:
-        firsts = list(range(0, len(self.scenes), self.group))
-        random.shuffle(firsts)
-        return [first + k for first in firsts for k in range(self.group)]
+        numbers = list(range(len(self.scenes)))
+        random.shuffle(numbers)
+        return numbers
 
     def batch(self, chosen: Sequence[int], random: Random) -> Batch:
         scenes = [self.scenes[k] for k in chosen]
@@ -109,17 +107,13 @@ class DrawnOptions:
     """Which scenes are learnt from. The defaults made the bundled encoder."""
 
     scenes: int = 24_000
-    has_twins: bool = False  # half of the scenes are the other half with one thing recoloured
     architecture: Architecture = field(default_factory=Architecture)
 
 
 def training_scenes(options: DrawnOptions, *, seed: int) -> list[Scene]:
     # Far apart, so that no seed trains on the scenes of another, of the demo or of evaluation.
     first = seed * 1_000_000_000
-    if not options.has_twins:
-        return [compose(first + k, without=HELD_OUT) for k in range(options.scenes)]
-    some = [compose(first + k, without=HELD_OUT) for k in range(options.scenes // 2)]
-    return [twin for one in some for twin in (one, recoloured(one, without=HELD_OUT))]
+    return [compose(first + k, without=HELD_OUT) for k in range(options.scenes)]
 
 
 def drawn_examples(count: int, *, seed: int, captions: int = 4) -> Iterator[Example]:

@@ -26,9 +26,7 @@ DEFAULTS = {
 }
 
 
-_ABOUT_DATA = frozenset(
-    {"kind", "scenes", "twins", "username", "held_out", "smallest_area", "mirror"}
-)
+_ABOUT_DATA = frozenset({"kind", "scenes", "username", "held_out", "smallest_area", "mirror"})
 _ALWAYS_SAID = frozenset({"epochs", "seed", "batch_size", "threads"})
 
 
@@ -117,7 +115,7 @@ def in_words(said: Mapping[str, Any], base: Base, options: TrainingOptions) -> s
         is_public = not Path(base.encoder).exists()
         words.append(f"--base {base.encoder if is_public else 'BASE'} --method {base.method}")
     if "scenes" in said:
-        words.append(f"--scenes {said['scenes']}" + (" --twins" if said["twins"] else ""))
+        words.append(f"--scenes {said['scenes']}")
     usual = DEFAULTS[base.method]
     for field in fields(TrainingOptions):
         value = getattr(options, field.name)

@@ -77,13 +77,21 @@ def test_a_base_learns_colours_and_is_found_better_afterwards(tmp_path, kind, me
     np.testing.assert_allclose(encoder.encode_texts(["a red house"]), expected, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def read_once(tmp_path_factory) -> Path:
+    """A folder in which examples stay when they were read."""
+    folder: Path = tmp_path_factory.mktemp("read")
+    return folder
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", Loss)
-def test_an_adapter_learns_other_names_of_colours_in_seconds(tmp_path, loss):
+def test_an_adapter_learns_other_names_of_colours_in_seconds(tmp_path, read_once, loss):
     options = TrainingOptions(
         epochs=20, batch_size=64, threads=1, patience=5, precision="float32", loss=loss
     )
     course = courses.of_examples(
-        lessons(renamed(240), tmp_path), Base(method=Method.ADAPTER), find(BUNDLED), options
+        lessons(renamed(240), read_once), Base(method=Method.ADAPTER), find(BUNDLED), options
     )
     training = Training(course, tmp_path)
     before = next(training.epochs())

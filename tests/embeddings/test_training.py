@@ -13,11 +13,9 @@ from embeddings.encoders.sources import BUNDLED_FOLDER, Source
 from embeddings.training import card, courses
 from embeddings.training.drawn import (
     HELD_OUT,
-    DrawnData,
     DrawnOptions,
     FactTable,
     say_about,
-    training_scenes,
 )
 from embeddings.training.evaluation import FIRST_SEED, evaluate
 from embeddings.training.loop import Training
@@ -88,35 +86,10 @@ def test_the_tokenizer_marks_words_it_never_read():
     assert tokens == ["two", "red", UNKNOWN, "at", "night"]
 
 
-def test_twins_differ_in_the_colour_of_one_thing_and_show_no_pair_held_out():
-    scenes = training_scenes(DrawnOptions(scenes=400, has_twins=True), seed=0)
-    for one, other in zip(scenes[::2], scenes[1::2], strict=True):
-        changed = [
-            (before, after)
-            for before, after in zip(one.subjects, other.subjects, strict=True)
-            if before != after
-        ]
-        ((before, after),) = changed
-        assert before.thing == after.thing
-        assert before.colour != after.colour
-        assert (after.colour, after.thing) not in HELD_OUT
-        assert (one.place, one.light, one.style) == (other.place, other.light, other.style)
-
-
-def test_twins_are_in_one_batch():
-    random = Random(0)
-    drawn = DrawnOptions(scenes=40, has_twins=True)
-    data = DrawnData(training_scenes(drawn, seed=0), np.empty(0), FactTable([]), group=2)
-    order = data.order(random)
-    assert sorted(order) == list(range(40))
-    assert all(second == first + 1 for first, second in zip(order[::2], order[1::2], strict=True))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("has_twins", [False, True])
-def test_a_few_steps_lower_the_loss_and_leave_an_encoder_that_loads(tmp_path: Path, has_twins):
+def test_a_few_steps_lower_the_loss_and_leave_an_encoder_that_loads(tmp_path: Path):
     options = TrainingOptions(epochs=4, batch_size=32)
-    drawn = DrawnOptions(scenes=64, has_twins=has_twins, architecture=TINY)
+    drawn = DrawnOptions(scenes=64, architecture=TINY)
     course = courses.of_scenes(drawn, options)
     _, first, *_, last = Training(course, tmp_path).epochs()
     assert last["loss"] < first["loss"]

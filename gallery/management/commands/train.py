@@ -59,8 +59,8 @@ class Command(BaseCommand):
             help="how many",
         )
         scenes.add_argument(
-            "--twins", action="store_true",
-            help="half of them are the other half with one thing in another colour",
+            "--unseen", type=training_arguments.above(0), default=1000, metavar="N",
+            help="scenes it is measured on in the end (default: 1000)",
         )  # fmt: skip
         scenes.add_argument(
             "--evaluate", metavar="ENCODER", help="train nothing, measure this encoder"
@@ -81,7 +81,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **said: Any) -> None:
         try:
             if said.get("evaluate"):
-                self._print(_measured(said["evaluate"]))
+                self._print(_measured(said["evaluate"], said["unseen"]))
             elif said["output"] is None:
                 raise CommandError("Say where the encoder is to be: --output DIR.")
             else:
@@ -127,7 +127,7 @@ class Command(BaseCommand):
     ) -> Card:
         command = training_arguments.in_words(said, base, course.options)
         if not isinstance(course.data, PairData):
-            figures = _measured(str(folder))
+            figures = _measured(str(folder), said["unseen"])
             self._print(figures)
             return card.of_scenes(command, course.options, figures.rows())
         part = course.data.part
@@ -151,8 +151,7 @@ def _course(
     folder: Path,
 ) -> Course:
     if said["kind"] == SCENES and source is None:
-        drawn = DrawnOptions(scenes=said["scenes"], has_twins=said["twins"])
-        return courses.of_scenes(drawn, options)
+        return courses.of_scenes(DrawnOptions(scenes=said["scenes"]), options)
     lessons = Lessons(
         _examples(said, base, source, options),
         Split(share=said["held_out"], seed=options.seed),
@@ -174,6 +173,7 @@ def _examples(
     return training.of_source(load(kind, source_arguments.read(SOURCES[kind], said)))
 
 
-def _measured(encoder: str) -> Figures:
+def _measured(name: str, scene_count: int) -> Figures:
     # In float32, whatever the machine would serve it with.
-    return evaluate(TorchEncoder(sources.find(encoder), device="auto", precision="float32"))
+    encoder = TorchEncoder(sources.find(name), device="auto", precision="float32")
+    return evaluate(encoder, scene_count=scene_count)
