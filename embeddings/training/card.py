@@ -86,6 +86,8 @@ def of_examples(
     figures = [
         (name, f"{before[name]:.3f}", f"{after[name]:.3f}") for name in after if " R@" in name
     ]
+    if base.encoder and not after["epoch"]:
+        about += "\nNothing was found better than before: these are the weights of the base.\n"
     is_on_hub = "/" in base.encoder and not Path(base.encoder).exists()
     return Card(
         title="An encoder for images and texts",
@@ -97,16 +99,16 @@ def of_examples(
     )
 
 
-def about_examples(base: Base, *, source: str, images: int, captions: int) -> str:
+def about_examples(base: Base, *, source: str, images: int, captions: int, held_out: int) -> str:
     """What was done to which base, with how much of what. Names no folder of the machine."""
     # A folder is named by its last part: the rest is nobody's business.
     encoder = base.encoder if base.encoder.count("/") == 1 else Path(base.encoder).name
     done = _METHODS[base.method].format(
-        encoder=encoder, last_layers=base.last_layers, rank=base.rank
+        encoder=f"`{encoder}`", last_layers=base.last_layers, rank=base.rank
     )
     return (
         f"{done} on {images:,} images with {captions:,} captions of {source}. The figures are of "
-        "images that were held out.\n"
+        f"{held_out:,} images that were held out.\n"
     )
 
 

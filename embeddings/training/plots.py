@@ -34,6 +34,7 @@ def draw(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e5e7eb")
         axes.set_axisbelow(True)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     steps = np.arange(1, len(losses) + 1)
     left.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8)
     left.plot(steps, smoothed(losses), color=BLUE)
@@ -50,7 +51,6 @@ def draw(
     right.set_xlabel("epoch")
     right.set_ylabel("share found")
     right.set_title("What was held out")
-    right.xaxis.get_major_locator().set_params(integer=True)
     right.legend(frameon=False, fontsize=8)
     figure.savefig(path)
 

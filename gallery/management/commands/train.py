@@ -133,7 +133,11 @@ class Command(BaseCommand):
         part = course.data.part
         captions = sum(map(len, part.captions))
         about = card.about_examples(
-            base, source=f"the source “{said['kind']}”", images=len(part), captions=captions
+            base,
+            source=f"the source “{said['kind']}”",
+            images=len(part),
+            captions=captions,
+            held_out=len(course.held_out.images),
         )
         rows = (under_way.standing.rows[0], under_way.kept)
         return card.of_examples(about, command, course.options, base, rows)
