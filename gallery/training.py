@@ -17,10 +17,9 @@ from embeddings.training.examples import Example, ExampleUnreadable
 from embeddings.vectors import Vector
 from gallery import originals
 from gallery.decoding import decoders
-from gallery.errors import ImageRefused, StorageAway
+from gallery.errors import ImageRefused, StorageAway, StorageUnavailable
 from gallery.importers import Item, ItemUnreadable, Skipped, Source
 from gallery.models import Caption, Image, ImageEmbedding
-from gallery.storage.clients import BucketUnavailable
 
 AT_ONCE = 1000  # images whose rows one statement reads
 
@@ -70,11 +69,12 @@ def _open_image(image: Image, edge: int) -> Pixels:
     try:
         with originals.opened(image) as file:
             return decoders.open_stored(file, edge=edge)
-    except (ImageRefused, OSError) as error:
-        if isinstance(error, BucketUnavailable) and not error.is_refused:
+    except (ImageRefused, OSError, StorageUnavailable) as error:
+        sentence = f"Image {image.pk} cannot be read: {_why(error)}"
+        if not isinstance(error, ImageRefused) and originals.is_passing(error):
             # What is learnt must not depend on which files could be had just then.
-            raise StorageAway(str(error)) from error
-        raise ExampleUnreadable(f"Image {image.pk} cannot be read: {_why(error)}") from error
+            raise StorageAway(sentence) from error
+        raise ExampleUnreadable(sentence) from error
 
 
 def _open_item(source: Source, item: Item, edge: int) -> Pixels:
