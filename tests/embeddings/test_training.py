@@ -104,7 +104,7 @@ def test_a_few_steps_lower_the_loss_and_leave_an_encoder_that_loads(tmp_path: Pa
 
 def test_the_bundled_folder_is_small_and_holds_no_code():
     files = list(BUNDLED_FOLDER.iterdir())
-    assert {file.suffix for file in files} == {".json", ".safetensors", ".md"}
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".md", ".csv", ".png"}
     assert sum(file.stat().st_size for file in files) <= 15 * MEGABYTE
 
 

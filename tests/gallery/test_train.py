@@ -22,7 +22,7 @@ from gallery.models import Image, Visibility
 from scenes import compose, describe, draw
 from tests.rows import make_space, make_user, make_vectors, store
 
-COUNT = 60
+COUNT = 40
 
 
 def train(*arguments) -> str:
