@@ -29,3 +29,7 @@ class TransactionOpen(EmbeddingsError):
 
 class SnapshotBroken(EmbeddingsError):
     """A snapshot's files are missing, cut short or changed since they were written."""
+
+
+class TrainingFailed(EmbeddingsError):
+    """An encoder cannot be trained so: from these images, from this base, or with these options."""

@@ -62,8 +62,14 @@ class Venv:
             stamp.write_text(wanted)  # last: whatever is interrupted before is done again
 
     def fingerprint(self, name: str) -> str:
-        content = b"\n".join((self.root / each).read_bytes() for each in sorted({BASE, name}))
-        return hashlib.sha256(content + sys.version.encode()).hexdigest()
+        content = "\n".join(self.content(each) for each in sorted({BASE, name}))
+        return hashlib.sha256((content + sys.version).encode()).hexdigest()
+
+    def content(self, name: str) -> str:
+        """What a file of requirements says, with what is said by those that it names."""
+        lines = (self.root / name).read_text(encoding="utf-8").splitlines()
+        others = [line.removeprefix("-r ").strip() for line in lines if line.startswith("-r ")]
+        return "\n".join([*lines, *map(self.content, others)])
 
     def is_stamped(self, stamp: Path, wanted: str) -> bool:
         return self.python.exists() and stamp.exists() and stamp.read_text() == wanted

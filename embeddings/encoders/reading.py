@@ -45,6 +45,11 @@ def read(folder: Path) -> Parts:
     processor = AutoImageProcessor.from_pretrained(
         str(folder), trust_remote_code=False, backend="pil"
     )
+    return parts_of(model, tokenizer, processor)
+
+
+def parts_of(model: Any, tokenizer: Any, processor: Any) -> Parts:
+    """Return what is needed of what transformers loads or makes. Raise ValueError as below."""
     framing, scale, shift = framing_of(processor)
     options = _text_options(model.config, tokenizer)
     return Parts(model, tokenizer.backend_tokenizer, options, framing, scale, shift)

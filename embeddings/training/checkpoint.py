@@ -1,103 +1,65 @@
-"""An encoder's parts, and the folder they are kept in."""
+"""An encoder that is trained, and the folder it is kept in."""
 
 from __future__ import annotations
 
+import shutil
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
-CENTRE, SPREAD = 0.5, 0.5  # of a pixel's value from 0 to 1, for normalising
+from embeddings.encoders import reading
+from embeddings.encoders.reading import Parts
+from embeddings.encoders.sources import Source
+from embeddings.errors import TrainingFailed
 
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """Sizes of the two towers."""
-
-    side: int = 96  # pixels
-    patch: int = 12  # pixels
-    image_width: int = 192
-    image_layers: int = 4
-    text_width: int = 128
-    text_layers: int = 3
-    dimensions: int = 256
-    longest_text: int = 48  # tokens
+# What a folder says about texts and pixels. It is copied as it is, whatever wrote it.
+_SIDE_FILES = {".json", ".txt", ".model"}
+_WRITTEN_ANEW = {"config.json", "model.safetensors.index.json"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    model: CLIPModel
-    tokenizer: PreTrainedTokenizerFast
-    architecture: Architecture
+    parts: Parts
+    base: Path | None = None  # the folder it was loaded from
+    beside: tuple[Any, ...] = ()  # tokenizer and processor, of one that comes from no folder
+
+    def with_model(self, model: PreTrainedModel) -> Checkpoint:
+        """Return the same with other weights."""
+        return replace(self, parts=replace(self.parts, model=model.cpu()))
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `AutoModel` and its kin load; weights are stored as float16."""
-        stored = deepcopy(self.model).half()
-        stored.save_pretrained(folder)
-        # What is stored in half precision is meant to run in full.
-        stored.config.dtype = torch.float32
-        stored.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        side = self.architecture.side
-        processor = CLIPImageProcessorPil(
-            size={"height": side, "width": side},
-            default_to_square=True,
-            do_center_crop=False,  # squashed and not cropped: nothing at the edge is lost
-            crop_size=None,
-            image_mean=[CENTRE] * 3,
-            image_std=[SPREAD] * 3,
-        )
-        processor.save_pretrained(folder)
+        """Write the folder that `AutoModel` and its kin load.
+
+        What was trained from scratch is stored as float16, half as large; else nothing of the
+        base is rounded.
+        """
+        if self.base is None:
+            stored = deepcopy(self.parts.model).half()
+            stored.save_pretrained(folder)
+            # What is stored in half precision is meant to run in full.
+            stored.config.dtype = torch.float32
+            for part in (stored.config, *self.beside):
+                part.save_pretrained(folder)
+            return
+        self.parts.model.save_pretrained(folder)
+        for file in self.base.iterdir():
+            if file.suffix in _SIDE_FILES and file.name not in _WRITTEN_ANEW and file.is_file():
+                shutil.copyfile(file, folder / file.name)
 
 
-def new_model(architecture: Architecture, tokenizer: PreTrainedTokenizerFast) -> CLIPModel:
-    """A model with random weights."""
-    config = CLIPConfig(
-        text_config={
-            **_tower(architecture.text_width, architecture.text_layers),
-            "projection_dim": architecture.dimensions,
-            "max_position_embeddings": architecture.longest_text,
-            "vocab_size": len(tokenizer),
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        },
-        vision_config={
-            **_tower(architecture.image_width, architecture.image_layers),
-            "projection_dim": architecture.dimensions,
-            "image_size": architecture.side,
-            "patch_size": architecture.patch,
-        },
-        projection_dim=architecture.dimensions,
-    )
-    # Backwards, torch's fused attention is slower on a CPU than the plain one, by half.
-    model: CLIPModel = CLIPModel._from_config(config, attn_implementation="eager")
-    positions = model.vision_model.embeddings.position_embedding.weight
-    with torch.no_grad():  # the first position is no patch but the class token
-        positions[1:] = _grid_waves(architecture.side // architecture.patch, positions.shape[1])
-    return model
+def load(source: Source) -> Checkpoint:
+    """Return an encoder in float32. Raise TrainingFailed where it is none."""
+    try:
+        return Checkpoint(reading.read(source.folder), source.folder)
+    except Exception as error:
+        # Foreign parsers on foreign files: tokenizers raises bare Exception. The cause is kept.
+        raise TrainingFailed(f"{source.name} is no encoder to begin with: {error}") from error
 
 
-def _grid_waves(cells: int, width: int) -> Tensor:
-    """Sines and cosines of every cell's row and column, of shape (cells * cells, width).
-
-    Where each patch lies is known from the start and need not be learned (Beyer et al. 2022,
-    "Better plain ViT baselines for ImageNet-1k").
-    """
-    rows, columns = torch.meshgrid(torch.arange(cells), torch.arange(cells), indexing="ij")
-    frequencies = 100.0 ** -torch.linspace(0, 1, width // 4 + 1)[:-1]
-    angles = [place.reshape(-1, 1) * frequencies for place in (rows, columns)]
-    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
-
-
-def _tower(width: int, layers: int) -> dict[str, int | str]:
-    return {
-        "hidden_size": width,
-        "intermediate_size": 4 * width,
-        "num_attention_heads": width // 64,
-        "num_hidden_layers": layers,
-        "hidden_act": "gelu",
-    }
+def new(model: PreTrainedModel, tokenizer: Any, processor: Any) -> Checkpoint:
+    """Return one that was made just now."""
+    return Checkpoint(reading.parts_of(model, tokenizer, processor), beside=(tokenizer, processor))

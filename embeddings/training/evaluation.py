@@ -12,7 +12,7 @@ from tqdm import tqdm
 from embeddings import measures
 from embeddings.encoders.contract import Encoder
 from embeddings.measures import Pairs, Ranked
-from embeddings.training.data import HELD_OUT
+from embeddings.training.drawn import HELD_OUT
 from embeddings.vectors import Vectors
 from scenes import Colour, Mention, Pair, Scene, Statement, Thing, compose, describe, draw
 

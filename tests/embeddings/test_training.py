@@ -10,16 +10,22 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.encoders.sources import BUNDLED_FOLDER, Source
-from embeddings.training.card import write_card
-from embeddings.training.checkpoint import Architecture
-from embeddings.training.data import HELD_OUT, FactTable, say_about
+from embeddings.training import card, courses
+from embeddings.training.drawn import (
+    HELD_OUT,
+    DrawnOptions,
+    FactTable,
+    say_about,
+)
 from embeddings.training.evaluation import FIRST_SEED, evaluate
-from embeddings.training.loop import TrainingOptions, train
+from embeddings.training.loop import Training
 from embeddings.training.loss import contrastive_loss
 from embeddings.training.optimization import learning_rate_share
+from embeddings.training.options import TrainingOptions
 from embeddings.training.tokenizer import UNKNOWN, build_tokenizer
 from scenes import compose, demo, describe, draw
 from scenes.gallery import PROMISED_SEEDS
+from tests.embeddings.trainer import TINY
 
 MEGABYTE = 1_000_000
 
@@ -67,7 +73,7 @@ def test_loss_has_a_gradient_where_everything_or_nothing_is_true():
 
 
 def test_the_learning_rate_rises_and_then_falls_to_nothing():
-    shares = [learning_rate_share(step, steps=100) for step in range(101)]
+    shares = [learning_rate_share(step, steps=100, warm_up=5) for step in range(101)]
     assert max(shares) == shares[5] == 1.0
     assert shares[0] < shares[4]
     assert shares[5:] == sorted(shares[5:], reverse=True)
@@ -82,26 +88,23 @@ def test_the_tokenizer_marks_words_it_never_read():
 
 @pytest.mark.slow
 def test_a_few_steps_lower_the_loss_and_leave_an_encoder_that_loads(tmp_path: Path):
-    options = TrainingOptions(
-        scenes=64,
-        passes=4,
-        batch_size=32,
-        architecture=Architecture(
-            side=32, patch=16, image_width=64, image_layers=1, text_width=64, text_layers=1
-        ),
-    )
-    losses = list(train(options, tmp_path))
-    assert losses[-1] < losses[0]
-    encoder = TorchEncoder(Source("tiny", "test", tmp_path), device="cpu", precision="float32")
+    options = TrainingOptions(epochs=4, batch_size=32)
+    drawn = DrawnOptions(scenes=64, architecture=TINY)
+    course = courses.of_scenes(drawn, options)
+    _, first, *_, last = Training(course, tmp_path).epochs()
+    assert last["loss"] < first["loss"]
+    course.learner.checkpoint().save(tmp_path / "encoder")
+    source = Source("tiny", "test", tmp_path / "encoder")
+    encoder = TorchEncoder(source, device="cpu", precision="float32")
     figures = evaluate(encoder, scene_count=20)
-    write_card(tmp_path, options, figures)
-    assert encoder.dimensions == options.architecture.dimensions
-    assert "recall@10" in (tmp_path / "README.md").read_text()
+    card.of_scenes("manage.py train scenes", options, figures.rows()).write(tmp_path)
+    assert encoder.dimensions == TINY.dimensions
+    assert "recall@10" in (tmp_path / card.CARD).read_text()
 
 
 def test_the_bundled_folder_is_small_and_holds_no_code():
     files = list(BUNDLED_FOLDER.iterdir())
-    assert {file.suffix for file in files} == {".json", ".safetensors", ".md"}
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".md", ".csv", ".png"}
     assert sum(file.stat().st_size for file in files) <= 15 * MEGABYTE
 
 
@@ -145,4 +148,4 @@ def test_two_red_boats_at_night_come_first_in_the_demo(bundled: TorchEncoder):
 
 
 def test_evaluation_scenes_are_far_from_those_of_training_and_demo():
-    assert TrainingOptions().scenes < min(scene.seed for scene in demo(4)) < FIRST_SEED
+    assert DrawnOptions().scenes < min(scene.seed for scene in demo(4)) < FIRST_SEED

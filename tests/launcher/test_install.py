@@ -49,6 +49,14 @@ def test_other_requirements_are_installed_anew(ready_venv: Venv):
     assert ready_venv.fingerprint("requirements-dev.txt") != before
 
 
+def test_requirements_that_others_name_are_installed_anew(ready_venv: Venv):
+    (ready_venv.root / "requirements-more.txt").write_text("one\n")
+    (ready_venv.root / "requirements-dev.txt").write_text("-r requirements-more.txt\n")
+    before = ready_venv.fingerprint("requirements-dev.txt")
+    (ready_venv.root / "requirements-more.txt").write_text("two\n")
+    assert ready_venv.fingerprint("requirements-dev.txt") != before
+
+
 def test_what_cannot_be_installed_is_told_with_the_end_of_the_log(ready_venv: Venv):
     (ready_venv.root / BASE).write_text("no-such-package-anywhere==1\n")
     with pytest.raises(

@@ -1,16 +1,21 @@
-"""Batches of pictures and texts, with the exact truth of every pair."""
+"""Batches of drawn scenes and texts, with the exact truth of every pair."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 import numpy as np
 import torch
+from PIL.Image import Image as Pixels
 from torch import Tensor
 
-from embeddings.training.pictures import Pictures
+from embeddings.training.architecture import CENTRE, SPREAD, Architecture
+from embeddings.training.contract import Batch
+from embeddings.training.examples import Example
+from embeddings.training.pictures import SHAPES, Pictures
 from embeddings.training.tokenizer import UNKNOWN
 from scenes import (
     Colour,
@@ -19,6 +24,9 @@ from scenes import (
     Scene,
     Statement,
     Thing,
+    compose,
+    describe,
+    draw,
     full_statement,
     near_misses,
     phrases,
@@ -44,6 +52,7 @@ HELD_OUT: frozenset[Pair] = frozenset(
     }
 )
 
+LARGEST_SHIFT = 4  # pixels
 UNKNOWN_SHARE = 0.1  # of texts get a word that the encoder does not know
 
 
@@ -69,31 +78,55 @@ class FactTable:
 
 
 @dataclass(frozen=True)
-class Batch:
-    pictures: Tensor  # (images, 3, side, side), uint8
-    texts: list[str]
-    truth: Tensor  # (texts, images), bool
+class DrawnData:
+    """Scenes with statements about them."""
 
-
-@dataclass(frozen=True)
-class TrainingSet:
     scenes: Sequence[Scene]
     pictures: Pictures
     facts: FactTable
 
-    def batches(self, batch_size: int, random: Random) -> Iterator[Batch]:
-        """One pass over all scenes in random order, in whole batches."""
-        order = list(range(len(self.scenes)))
-        random.shuffle(order)
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            yield self._batch(order[start : start + batch_size], random)
+    def __len__(self) -> int:
+        return len(self.scenes)
 
-    def _batch(self, chosen: Sequence[int], random: Random) -> Batch:
+    def order(self, random: Random) -> list[int]:
+        numbers = list(range(len(self.scenes)))
+        random.shuffle(numbers)
+        return numbers
+
+    def batch(self, chosen: Sequence[int], random: Random) -> Batch:
         scenes = [self.scenes[k] for k in chosen]
         statements = [said for scene in scenes for said in say_about(scene, random)]
         texts = [_with_unknown_word(said.say(random), random) for said in statements]
         pictures = torch.from_numpy(np.ascontiguousarray(self.pictures[chosen]))
-        return Batch(pictures.permute(0, 3, 1, 2), texts, self.facts.truth(statements, scenes))
+        truth = self.facts.truth(statements, scenes)
+        return Batch(_augmented(pictures.permute(0, 3, 1, 2), random), texts, truth)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnOptions:
+    """Which scenes are learnt from. The defaults made the bundled encoder."""
+
+    scenes: int = 24_000
+    architecture: Architecture = field(default_factory=Architecture)
+
+
+def training_scenes(options: DrawnOptions, *, seed: int) -> list[Scene]:
+    # Far apart, so that no seed trains on the scenes of another, of the demo or of evaluation.
+    first = seed * 1_000_000_000
+    return [compose(first + k, without=HELD_OUT) for k in range(options.scenes)]
+
+
+def drawn_examples(count: int, *, seed: int, captions: int = 4) -> Iterator[Example]:
+    """Scenes as images with captions, for who learns as from any library."""
+    for number in range(count):
+        scene = compose(seed * 1_000_000_000 + number, without=HELD_OUT)
+        said = tuple(describe(scene, seed=k) for k in range(captions))
+        yield Example(str(scene.seed), said, partial(_drawn, scene))
+
+
+def _drawn(scene: Scene, edge: int) -> Pixels:
+    width, height = SHAPES[scene.seed % len(SHAPES)]
+    return draw(scene, (round(width * edge), round(height * edge)))
 
 
 def say_about(scene: Scene, random: Random) -> list[Statement]:
@@ -115,3 +148,13 @@ def _with_unknown_word(text: str, random: Random) -> str:
     words = text.split()
     words.insert(random.randint(0, len(words)), UNKNOWN)
     return " ".join(words)
+
+
+def _augmented(pictures: Tensor, random: Random) -> Tensor:
+    """Pixels for the model, a little shifted, brighter or darker, but of the same hues."""
+    count, _, side, _ = pictures.shape
+    light = 1 + 0.08 * torch.randn(count, 1, 1, 1)
+    pixels = (pictures.float() / 255 * light).clamp(0, 1)
+    padded = torch.nn.functional.pad(pixels, (LARGEST_SHIFT,) * 4, mode="replicate")
+    left, top = (random.randint(0, 2 * LARGEST_SHIFT) for _ in range(2))
+    return (padded[:, :, top : top + side, left : left + side] - CENTRE) / SPREAD
