@@ -12,6 +12,7 @@ from django.core.cache import cache
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from embeddings.encoders import registry
 from gallery import pipeline
 
 # Set while a message is under way that no worker has begun: one is enough for any number of jobs.
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 @shared_task
 def embed_waiting() -> int:
     """Embed all that waits, or as much as the worker has time for before it ends."""
+    registry.refresh()
     cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
     deadline = time.monotonic() + SECONDS_AT_ONCE
     written = pipeline.embed_waiting(

@@ -174,7 +174,10 @@ CACHES = {
 }
 
 CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
-CELERY_IMPORTS = ["gallery.imports.tasks", "gallery.uploads.tasks", "gallery.duplicates.tasks"]
+CELERY_IMPORTS = [
+    "gallery.imports.tasks", "gallery.uploads.tasks", "gallery.duplicates.tasks",
+    "gallery.tuning.tasks",
+]  # fmt: skip
 CELERY_TASK_DEFAULT_QUEUE = "semblance"  # a Redis may have other tenants
 # What takes minutes has a queue of its own: a new image does not wait for an index to be built.
 # A worker that is told no queue serves both.
@@ -187,6 +190,7 @@ CELERY_TASK_ROUTES = {
         "gallery.imports.tasks.*",
         "gallery.uploads.tasks.*",
         "gallery.duplicates.tasks.*",
+        "gallery.tuning.tasks.*",
     )
 }
 CELERY_TASK_IGNORE_RESULT = True
@@ -224,6 +228,7 @@ CELERY_BEAT_SCHEDULE = {
         ("build due snapshots", "embeddings.tasks.build_due_snapshots", 60),
         ("prune the change feed", "embeddings.tasks.prune_feed", 3600),
         ("measure recall", "embeddings.tasks.measure_recall", 86_400),
+        ("prove precisions", "gallery.tuning.tasks.tune_due", 60),
     )
 }
 
@@ -290,6 +295,8 @@ ENCODER = ENVIRONMENT.ENCODER
 ENCODER_REVISION = ENVIRONMENT.ENCODER_REVISION
 ENCODER_DEVICE = ENVIRONMENT.ENCODER_DEVICE
 ENCODER_PRECISION = ENVIRONMENT.ENCODER_PRECISION
+ENCODER_LEAST_COSINE = ENVIRONMENT.ENCODER_LEAST_COSINE
+ENCODER_LEAST_OVERLAP = ENVIRONMENT.ENCODER_LEAST_OVERLAP
 ENCODER_CACHE_DIR = ENVIRONMENT.ENCODER_CACHE_DIR or DATA_DIR / "encoders"
 ENCODER_THREADS = ENVIRONMENT.ENCODER_THREADS
 ENCODER_BATCH = ENVIRONMENT.ENCODER_BATCH

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
-from functools import lru_cache
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import psutil
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
-from embeddings.encoders import accelerators, sources
+from embeddings import proofs
+from embeddings.encoders import accelerators, precisions, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
+from embeddings.encoders.precisions import Precisions
 from embeddings.encoders.sources import Source
-from embeddings.errors import EncoderUnavailable
+from embeddings.errors import EncoderUnavailable, NotTuned
 
 if TYPE_CHECKING:
     from embeddings.encoders.contract import Encoder
@@ -26,9 +30,19 @@ log = logging.getLogger(__name__)
 
 # Reading a checkpoint to find that it does not serve takes seconds; not each search must wait.
 RETRY_SECONDS = 5.0
+LOOK_SECONDS = 5.0  # between two looks at the proofs
+CHANGE_SECONDS = 300.0  # before what could not be changed is tried again
+MOST = 2
+
+Key = tuple[str, str]  # name and revision
 
 _loading = threading.Lock()
-_failures: dict[tuple[str, str], tuple[float, str]] = {}  # when (monotonic seconds), and why
+_loaded: OrderedDict[Key, Encoder] = OrderedDict()  # used last comes last
+_failures: dict[Key, tuple[float, str]] = {}  # when (monotonic seconds), and why
+
+_looking = threading.Lock()
+_looked_at = -math.inf  # monotonic seconds
+_changing: dict[Key, float] = {}  # when (monotonic seconds) a change was begun that has not ended
 
 
 def load(space: Space) -> Encoder:
@@ -42,7 +56,8 @@ def load(space: Space) -> Encoder:
         if time.monotonic() - failed_at < RETRY_SECONDS:
             raise EncoderUnavailable(sentence)
         try:
-            encoder = _load(*key)
+            encoder = _loaded.get(key) or _load(key)
+            _loaded.move_to_end(key)
         except EncoderUnavailable as error:
             _failures[key] = (time.monotonic(), str(error))
             raise
@@ -54,14 +69,58 @@ def load(space: Space) -> Encoder:
     return encoder
 
 
-def open_source(source: Source) -> Encoder:
-    """Load an encoder from its files. Raise EncoderUnavailable when they are no encoder."""
+def refresh() -> None:
+    """Look whether the proofs say of a loaded encoder that it may serve in another precision.
+
+    It goes over to that in a thread of its own, while searches and batches go on. Cheap: one look
+    in LOOK_SECONDS, whoever calls.
+    """
+    global _looked_at
+    now = time.monotonic()
+    if now - _looked_at < LOOK_SECONDS or not _looking.acquire(blocking=False):
+        return
+    try:
+        _looked_at = now
+        for key, encoder in list(_loaded.items()):
+            began = _changing.get(key, -math.inf)
+            if isinstance(encoder, CpuEncoder) and now - began > CHANGE_SECONDS:
+                _look(key, encoder)
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("Proofs of encoders could not be looked up: %s", error)
+    finally:
+        _looking.release()
+
+
+def forget_all() -> None:
+    """Let go of all encoders: the next use of each reads its files and its proofs again."""
+    with _loading:
+        _loaded.clear()
+        _failures.clear()
+        _changing.clear()
+
+
+def reference(space: Space) -> CpuEncoder:
+    """Return the encoder of a space in float32, for nobody else's use.
+
+    Raise EncoderUnavailable, NotTuned where torch runs it.
+    """
+    encoder = load(space)
+    if not isinstance(encoder, CpuEncoder):
+        raise NotTuned(f"The encoder {space.title} is run by torch here, in one precision.")
+    return encoder.with_precisions(Precisions())
+
+
+def open_source(source: Source, wanted: Precisions | None = None) -> Encoder:
+    """Load an encoder from its files, by default as ENCODER_PRECISION says without any proof.
+
+    Raise EncoderUnavailable when they are no encoder.
+    """
     if _is_for_cpu():
         try:
             return CpuEncoder(
                 source,
                 sources.cache_dir(),
-                precision=settings.ENCODER_PRECISION,
+                precisions=wanted or precisions.named(settings.ENCODER_PRECISION),
                 threads=settings.ENCODER_THREADS or _cores(),
             )
         except ExportFailed as error:
@@ -89,8 +148,15 @@ def _cores() -> int:
     return psutil.cpu_count(logical=False) or os.cpu_count() or 1
 
 
-@lru_cache(maxsize=2)
-def _load(name: str, revision: str) -> Encoder:
+def _look(key: Key, encoder: CpuEncoder) -> None:
+    wanted = proofs.choose(*key, known=encoder.precisions)
+    if wanted != encoder.precisions:
+        _changing[key] = time.monotonic()
+        threading.Thread(target=_change, args=(key, encoder, wanted), daemon=True).start()
+
+
+def _load(key: Key) -> Encoder:
+    name, revision = key
     source = sources.find(name, revision=revision)
     if source.revision != revision:
         raise EncoderUnavailable(
@@ -98,4 +164,23 @@ def _load(name: str, revision: str) -> Encoder:
             f"that the stored vectors were made with (revision {revision[:12]}): put the old "
             "files back, or embed all images anew with manage.py switch_encoder."
         )
-    return open_source(source)
+    encoder = open_source(source, proofs.choose(*key))
+    for sentence in proofs.unproven(*key):
+        log.warning("%s", sentence)
+    _loaded[key] = encoder
+    while len(_loaded) > MOST:
+        _loaded.popitem(last=False)
+    return encoder
+
+
+def _change(key: Key, encoder: CpuEncoder, wanted: Precisions) -> None:
+    try:
+        encoder.change(wanted)
+    except EncoderUnavailable as error:
+        log.warning("The encoder %s stays as it is for now: %s", encoder.name, error)
+    else:
+        log.info(
+            "The encoder %s encodes texts in %s and images in %s.",
+            encoder.name, wanted.text, wanted.image,
+        )  # fmt: skip
+        _changing.pop(key, None)
