@@ -248,7 +248,7 @@ class Environment(BaseSettings):
     ENCODER_DEVICE: str = Field(
         default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where encoders run."
     )
-    ENCODER_PRECISION: Literal["auto", "float32", "bfloat16", "int8"] = Field(
+    ENCODER_PRECISION: Literal["auto", "float32", "bfloat16", "int8", "int8-blocks"] = Field(
         default="auto",
         description="How exactly encoders compute; `auto`: of texts and of images, the fastest way "
         "that is proved to agree with float32 on the gallery's own.",

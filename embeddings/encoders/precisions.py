@@ -15,10 +15,13 @@ TEXT: TowerName = "text"
 IMAGE: TowerName = "image"
 TOWERS: tuple[TowerName, ...] = (TEXT, IMAGE)
 
-FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
+FLOAT32, BFLOAT16, INT8, INT8_BLOCKS = "float32", "bfloat16", "int8", "int8-blocks"
 AUTO = "auto"
 # Beside float32, what each is quicker at: docs/decisions/0015.
-_FASTER: Mapping[TowerName, tuple[str, ...]] = {TEXT: (INT8,), IMAGE: (BFLOAT16, INT8)}
+_FASTER: Mapping[TowerName, tuple[str, ...]] = {
+    TEXT: (INT8, INT8_BLOCKS),
+    IMAGE: (BFLOAT16, INT8),
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def named(name: str, calibration: Calibration | None = None) -> Precisions:
     without one they are at bfloat16 where the processor computes with it.
     """
     text = name if name in _FASTER[TEXT] else FLOAT32
-    image = name if name in _FASTER[IMAGE] else FLOAT32
+    image = INT8 if name == INT8_BLOCKS else name if name in _FASTER[IMAGE] else FLOAT32
     if image == INT8 and calibration is None:
         image = BFLOAT16 if processors.has_bfloat16() else FLOAT32
     return Precisions(text=text, image=image, calibration=calibration if image == INT8 else None)

@@ -1,16 +1,19 @@
 """Makes towers in int8. Run as a program: what it imports serves nobody.
 
     python -m embeddings.encoders.quantise text TOWER OUTPUT
+    python -m embeddings.encoders.quantise blocks TOWER OUTPUT
     python -m embeddings.encoders.quantise calibrate TOWER < FRAMES > RANGES
     python -m embeddings.encoders.quantise image TOWER OUTPUT RANGES
 
 FRAMES are height and width as two int64, then the bytes of the pixels. When it fails, the last line
 of stderr is why.
 
-Texts: weights in int8, and what they are multiplied with rounded as it comes. Images: the latter
-within ranges that are known before, by a scale a tensor. So that one strong channel does not cost
-the others their precision, it hands a part of its strength to the weights (SmoothQuant: Xiao et al.
-2023, "SmoothQuant: accurate and efficient post-training quantization for large language models").
+Texts: weights in int8, and what they are multiplied with rounded as it comes, with one scale for
+all of it; or in blocks with scales of their own, which is slower and bears single strong values.
+Images: within ranges that are known before, with a scale a tensor. So that one strong channel does
+not cost the others their precision, it hands a part of its strength to the weights (SmoothQuant:
+Xiao et al. 2023, "SmoothQuant: accurate and efficient post-training quantization for large language
+models").
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,37 +40,66 @@ Ranges = dict[str, list[list[float]]]
 
 _AT_ONCE = 8  # images
 _LEAST = 1e-8  # of a scale: what is always zero has one, too
+_BLOCK = 32  # weights
 _SMOOTHED = 0.5  # exponent: how much of a channel's strength goes over to the weights
 
 
 def text(tower: Path, output: Path) -> None:
     """Write a text tower in int8."""
-    graph = _Graph(onnx.load(tower))
     rounded: dict[str, tuple[str, ...]] = {}
+
+    def multiply(graph: _Graph, node: NodeProto, weights: Floats) -> str:
+        name = node.input[0]
+        if name not in rounded:
+            rounded[name] = graph.add("DynamicQuantizeLinear", [name], n=3)
+        return _product(graph, rounded[name], weights)
+
+    _write_text(tower, output, multiply)
+
+
+def text_in_blocks(tower: Path, output: Path) -> None:
+    """Write a text tower in int8 whose weights, and what they meet, have a scale a block."""
+    _write_text(tower, output, _product_in_blocks)
+
+
+def _write_text(
+    tower: Path, output: Path, multiply: Callable[[_Graph, NodeProto, Floats], str]
+) -> None:
+    graph = _Graph(onnx.load(tower))
     for node in graph.read():
         if (weights := graph.weights_of(node)) is not None and node.op_type != "Conv":
-            if node.input[0] not in rounded:
-                rounded[node.input[0]] = graph.add("DynamicQuantizeLinear", [node.input[0]], n=3)
-            _multiply(graph, node, weights, rounded[node.input[0]])
+            product = multiply(graph, node, weights)
+            operation, *others = ("Add", *node.input[2:]) if len(node.input) > 2 else ("Identity",)
+            graph.nodes.append(helper.make_node(operation, [product, *others], node.output))
         elif (table := graph.table_of(node)) is not None:
             _look_up(graph, node, table)
         else:
             graph.nodes.append(node)
+    graph.model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     graph.write(output)
 
 
-def _multiply(graph: _Graph, node: NodeProto, weights: Floats, x: tuple[str, ...]) -> None:
-    """Add what runtimes know as one multiplication in int8."""
-    values, zero = x[0], x[2]
+def _product(graph: _Graph, x: tuple[str, ...], weights: Floats) -> str:
+    """Add what the runtime knows as one multiplication; `x` are values, scale and zero."""
     in_int8, scale = _in_int8(weights, axis=1)
-    (product,) = graph.add("MatMulInteger", [values, graph.constant(in_int8), zero])
+    (product,) = graph.add("MatMulInteger", [x[0], graph.constant(in_int8), x[2]])
     (product,) = graph.add("Cast", [product], to=TensorProto.FLOAT)
     (scales,) = graph.add("Mul", [x[1], graph.constant(scale)])
-    if len(node.input) == 3:
-        (product,) = graph.add("Mul", [product, scales])
-        graph.nodes.append(helper.make_node("Add", [product, node.input[2]], node.output))
-    else:
-        graph.nodes.append(helper.make_node("Mul", [product, scales], node.output))
+    (product,) = graph.add("Mul", [product, scales])
+    return product
+
+
+def _product_in_blocks(graph: _Graph, node: NodeProto, weights: Floats) -> str:
+    channels, others = weights.shape
+    padded = np.pad(weights.T, ((0, 0), (0, -channels % _BLOCK)))
+    in_int8, scales = _in_int8(padded.reshape(-1, _BLOCK), axis=0)
+    places = (in_int8.astype(np.int16) + 128).astype(np.uint8).reshape(others, -1, _BLOCK)
+    (product,) = graph.add(
+        "MatMulNBits",
+        [node.input[0], graph.constant(places), graph.constant(scales)],
+        domain="com.microsoft", K=channels, N=others, bits=8, block_size=_BLOCK, accuracy_level=4,
+    )  # fmt: skip
+    return product
 
 
 def _look_up(graph: _Graph, node: NodeProto, table: Floats) -> None:
@@ -291,6 +324,8 @@ def _frames_of(packed: bytes) -> Frames:
 def main(what: str, tower: Path, *others: Path) -> None:
     if what == "text":
         text(tower, *others)
+    elif what == "blocks":
+        text_in_blocks(tower, *others)
     elif what == "image":
         image(tower, *others)
     else:

@@ -18,7 +18,14 @@ from embeddings.encoders.exports import Export, ExportFailed
 from embeddings.encoders.framing import Frames
 from embeddings.encoders.keeping import FolderBroken, Kept
 from embeddings.encoders.layout import IMAGE_FILE, RANGES_FILE, TEXT_FILE
-from embeddings.encoders.precisions import INT8, TEXT, Calibration, Precisions, TowerName
+from embeddings.encoders.precisions import (
+    INT8,
+    INT8_BLOCKS,
+    TEXT,
+    Calibration,
+    Precisions,
+    TowerName,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +41,9 @@ def file(export: Export, tower: TowerName, precisions: Precisions) -> Path:
     """
     precision, calibration = precisions.of(tower)
     name = TEXT_FILE if tower == TEXT else IMAGE_FILE
-    if precision != INT8:
+    if precision not in (INT8, INT8_BLOCKS):
         return export.file(name)
-    variant = _Variant(export, name, calibration)
+    variant = _Variant(export, name, precision, calibration)
     kept = variant.find()
     try:
         return kept.file(name)
@@ -67,6 +74,7 @@ class _Variant:
 
     export: Export
     name: str
+    precision: str
     calibration: Calibration | None
 
     def find(self, *, broken: Kept | None = None) -> Kept:
@@ -75,28 +83,33 @@ class _Variant:
             return keeping.find(folder, Kept.read, self._write, broken=broken)
         except OSError as error:
             raise ExportFailed(
-                f"The tower in {INT8} cannot be kept in {folder.parent}: {error.strerror or error}."
+                f"The tower in {self.precision} cannot be kept in {folder.parent}: "
+                f"{error.strerror or error}."
             ) from error
 
     def _place(self) -> Path:
-        way = self.calibration.id if self.calibration else "dynamic"
-        return self.export.folder.with_name(self._stem + way)
+        of = self.calibration.id if self.calibration else "all"
+        return self.export.folder.with_name(self._stem + of)
 
     @property
     def _stem(self) -> str:
-        return f"{self.export.folder.name}.{self.name}-{INT8}-{FORMAT}-"
+        return f"{self.export.folder.name}.{self.name}-{self.precision}-{FORMAT}-"
 
     def _write(self, part: Path) -> None:
         started = time.monotonic()
         source, made = self.export.file(self.name), part / self.name
-        arguments: tuple[object, ...] = ("text", source, made)
+        way = "blocks" if self.precision == INT8_BLOCKS else "text"
+        arguments: tuple[object, ...] = (way, source, made)
         if self.calibration is not None:
             (part / RANGES_FILE).write_text(json.dumps(self.calibration.ranges))
             arguments = ("image", source, made, part / RANGES_FILE)
         ended = programs.run(_PROGRAM, *arguments, seconds=SECONDS)
         if ended.why:
-            raise ExportFailed(f"The tower {self.name} cannot be had in {INT8}: {ended.why}.")
-        log.info("Made %s of %s in %.0f seconds.", INT8, self.name, time.monotonic() - started)
+            raise ExportFailed(
+                f"The tower {self.name} cannot be had in {self.precision}: {ended.why}."
+            )
+        seconds = time.monotonic() - started
+        log.info("Made %s of %s in %.0f seconds.", self.precision, self.name, seconds)
         keeping.remove_old(part.parent.glob(f"{self._stem}*"))
 
 

@@ -24,8 +24,8 @@ REFUSED_SECONDS = 3600  # before what could not be compared is looked at again
 
 def tune_due() -> bool:
     """Prove the precisions of one tower of a space that needs it. Return whether that was done."""
-    if settings.ENCODER_PRECISION not in (precisions.AUTO, precisions.INT8):
-        return False  # the named one serves without a proof
+    if settings.ENCODER_PRECISION in (precisions.FLOAT32, precisions.BFLOAT16):
+        return False  # it serves as said; int8 of images needs a calibration
     return any(
         _tune(space, tower)
         for space in spaces.current()

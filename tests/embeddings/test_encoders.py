@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from embeddings.encoders import comparing, registry, sources
-from embeddings.encoders.precisions import BFLOAT16, INT8, Precisions
+from embeddings.encoders.precisions import BFLOAT16, INT8, INT8_BLOCKS, Precisions
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
@@ -128,7 +128,7 @@ def check_precisions(exact):
     texts = ["two red boats at night", "a", "a big yellow moon over the sea and a house"]
     calibration = exact.calibrate([exact.framing.frames(image) for image in images])
     for given in (
-        Precisions(image=BFLOAT16),
+        Precisions(text=INT8_BLOCKS, image=BFLOAT16),
         Precisions(text=INT8, image=INT8, calibration=calibration),
     ):
         faster = exact.with_precisions(given)

@@ -7,7 +7,16 @@ from django.utils import timezone
 
 from embeddings import proofs, tuning
 from embeddings.encoders import processors, variants
-from embeddings.encoders.precisions import BFLOAT16, FLOAT32, IMAGE, INT8, TEXT, Precisions
+from embeddings.encoders.precisions import (
+    BFLOAT16,
+    FLOAT32,
+    IMAGE,
+    INT8,
+    TEXT,
+    TOWERS,
+    Precisions,
+    faster,
+)
 from embeddings.models import EncoderProof
 from tests.rows import make_space
 
@@ -116,8 +125,7 @@ def test_int8_of_images_waits_for_a_calibration(space, settings):
 
 def make_all(space, **fields):
     return [
-        prove(space, tower, precision, **fields)
-        for tower, precision in ((TEXT, INT8), (IMAGE, BFLOAT16), (IMAGE, INT8))
+        prove(space, tower, precision, **fields) for tower in TOWERS for precision in faster(tower)
     ]
 
 

@@ -150,4 +150,4 @@ def test_a_change_that_cannot_be_made_changes_nothing(tiny, cache):
 def test_a_name_says_tower_precision_and_way(tiny, cache):
     export = exports.find(tiny, cache)
     file = variants.file(export, TEXT, TEXTS_IN_INT8)
-    assert file.parent.name == f"{export.folder.name}.{TEXT_FILE}-int8-{variants.FORMAT}-dynamic"
+    assert file.parent.name == f"{export.folder.name}.{TEXT_FILE}-int8-{variants.FORMAT}-all"

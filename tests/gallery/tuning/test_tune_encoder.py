@@ -62,10 +62,10 @@ def called(*arguments):
 
 def test_the_command_compares_all_and_shows_it(gallery):
     shown = called()
-    assert EncoderProof.objects.filter(failure="", made_at__isnull=False).count() == 3
+    assert EncoderProof.objects.filter(failure="", made_at__isnull=False).count() == 4
     for word in ("text", "image", "bfloat16", "int8", ": passed.", "Texts are encoded in"):
         assert word in shown
-    (row,) = [json.loads(line) for line in called("--tower", "text", "--json").splitlines()]
+    row, _ = [json.loads(line) for line in called("--tower", "text", "--json").splitlines()]
     assert (row["tower"], row["precision"], row["space"]) == (TEXT, INT8, gallery.pk)
     assert row["recall_float32"] is not None
     assert row["texts"] == IMAGES // 2
@@ -132,7 +132,7 @@ def test_it_is_done_once_there_are_enough(space, made, monkeypatch, sent):
     assert not EncoderProof.objects.exists()
     monkeypatch.setattr(upkeep, "LEAST_VECTORS", 50)
     assert tasks.tune_due()
-    assert list(EncoderProof.objects.values_list("tower", "precision")) == [(TEXT, INT8)]
+    assert set(EncoderProof.objects.values_list("tower", flat=True)) == {TEXT}
     assert sent == [1]  # the other tower has a turn of its own
     # Their files are gone: the image tower is refused, and not looked at again at once.
     assert not tasks.tune_due()
