@@ -18,6 +18,7 @@ from embeddings.encoders.precisions import (
 )
 from embeddings.models import EncoderProof
 
+PASSED = "passed"
 GAIN = 0.9  # of float32's time at most: what saves less is not worth its rounding
 
 
@@ -80,7 +81,7 @@ def verdict(proof: EncoderProof) -> str:
         return f"it finds less than {overlap:.1%} of what float32 finds"
     if (proof.milliseconds or 0.0) > GAIN * (proof.milliseconds_float32 or 0.0):
         return "it agrees, and is hardly quicker"
-    return "passed"
+    return PASSED
 
 
 def unproven(name: str, revision: str) -> list[str]:

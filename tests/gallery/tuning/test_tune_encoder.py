@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from embeddings import live
 from embeddings.encoders import registry
@@ -69,6 +70,21 @@ def test_the_command_compares_all_and_shows_it(gallery):
     assert (row["tower"], row["precision"], row["space"]) == (TEXT, INT8, gallery.pk)
     assert row["recall_float32"] is not None
     assert row["texts"] == IMAGES // 2
+
+
+def test_the_admin_shows_it(space, client):
+    proof = EncoderProof.objects.create(
+        space=space, tower=IMAGE, precision=INT8, processor="another", versions="1",
+        cosine_mean=0.98, cosine_min=0.9, overlap=0.9, milliseconds=9.04, milliseconds_float32=57.8,
+        begun_at=timezone.now(), made_at=timezone.now(),
+    )  # fmt: skip
+    client.force_login(make_user("root", is_staff=True, is_superuser=True))
+    table = client.get("/admin/embeddings/encoderproof/").content.decode()
+    assert "image in int8" in table
+    assert "6.4" in table
+    page = client.get(f"/admin/embeddings/encoderproof/{proof.pk}/change/").content.decode()
+    assert "its cosine is below 0.999" in page
+    assert "9.04, in float32 57.80" in page
 
 
 def test_a_gallery_without_words_is_told_so(space):
