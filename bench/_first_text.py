@@ -1,6 +1,6 @@
 """A fresh process: from nothing to its first encoded text, as a web process comes up.
 
-    python -m bench._first_text ours|rival FOLDER CACHE
+    python -m bench._first_text ours|int8|rival FOLDER CACHE
 
 Prints the seconds since the process began, and its memory in MB, as JSON.
 """
@@ -18,16 +18,22 @@ import psutil
 TEXT = "two red boats at night"
 
 
-def ours(folder: Path, cache: Path) -> None:
+def ours(folder: Path, cache: Path, precision: str = "float32") -> None:
     from django.conf import settings
 
     settings.configure(ENCODER_CACHE_DIR=str(cache))
     from embeddings.encoders import sources
     from embeddings.encoders.cpu import CpuEncoder
+    from embeddings.encoders.precisions import Precisions
 
-    encoder = CpuEncoder(sources.find(str(folder)), cache, precision="float32", threads=1)
+    wanted = Precisions(text=precision)
+    encoder = CpuEncoder(sources.find(str(folder)), cache, precisions=wanted, threads=1)
     encoder.encode_texts([TEXT])
     assert "torch" not in sys.modules
+
+
+def int8(folder: Path, cache: Path) -> None:
+    ours(folder, cache, "int8")
 
 
 def rival(folder: Path, _cache: Path) -> None:
@@ -41,7 +47,7 @@ def rival(folder: Path, _cache: Path) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    {"ours": ours, "rival": rival}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    {"ours": ours, "int8": int8, "rival": rival}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
     process = psutil.Process()
     seconds = time.time() - process.create_time()
     said = {"seconds": seconds, "megabytes": process.memory_info().rss / 1e6}

@@ -31,10 +31,9 @@ from bench import _report as report
 from bench._report import Row
 
 if TYPE_CHECKING:
-    import torch
-
     from embeddings.encoders.cpu import CpuEncoder
     from embeddings.encoders.framing import Frames
+    from embeddings.encoders.precisions import Precisions
     from embeddings.encoders.sources import Source
     from embeddings.vectors import Vectors
 
@@ -74,49 +73,51 @@ def rows(size: Size) -> Iterator[Row]:
         report.tell("writing an encoder and files")
         from bench import _encoder
         from embeddings.encoders import sources
+        from embeddings.encoders.precisions import Precisions
 
         _encoder.write(folder / "encoder")
         source = sources.find(str(folder / "encoder"))
         small = _pictures.write(folder / "small", size.files, (640, 480))
         large = _pictures.write(folder / "large", size.files // 4, (4000, 3000))
         report.tell("exporting it")
-        export_seconds = report.seconds_of(partial(opened, source, "float32", threads=1))
+        export_seconds = report.seconds_of(partial(opened, source, Precisions(), threads=1))
         yield report.at_most("export, the first time", export_seconds, 120, "s")
         for threads in (1, 2):
             yield from of_texts(source, size, threads)
-            yield from of_images(source, size, threads)
+            yield from of_images(source, small, size, threads)
         for what, paths, floor in (("640x480", small, 9.0), ("4000x3000", large, 13.0)):
             yield of_files(what, paths, source, size, floor)
         yield from of_a_start(source)
 
 
 def of_texts(source: Source, size: Size, threads: int) -> Iterator[Row]:
+    from embeddings.encoders.precisions import INT8, Precisions
+
     rival = Rival(source.folder, threads)
-    for precision, floor, least_cosine in (("float32", 4.0, 0.99999),):
-        report.tell(f"texts, {precision}, {threads} threads")
-        encoder = opened(source, precision, threads=threads)
+    for precisions, floor, least_cosine, width in (
+        (Precisions(), 4.0, 0.99999, 4), (Precisions(text=INT8), 15.0, 0.999, 1),
+    ):  # fmt: skip
+        report.tell(f"texts, {precisions.text}, {threads} threads")
+        encoder = opened(source, precisions, threads=threads)
         ours, theirs = [encoder.encode_texts([text])[0] for text in TEXTS], rival.texts(TEXTS)
-        what = f"text query, {precision}, {threads} threads"
+        what = f"text query, {precisions.text}, {threads} threads"
         yield report.at_least(f"{what}: cosine", cosine(np.stack(ours), theirs), least_cosine)
         pair = report.medians(
             partial(encoder.encode_texts, TEXTS[:1]),
             partial(rival.texts, TEXTS[:1]),
             runs=size.texts,
         )
-        limit = report.of_bandwidth(TEXT_TOWER_WEIGHTS * 4, pair.ours)
+        limit = report.of_bandwidth(TEXT_TOWER_WEIGHTS * width, pair.ours)
         yield report.faster(what, pair, floor=floor if threads == 1 else 0, limit=limit)
 
 
-def of_images(source: Source, size: Size, threads: int) -> Iterator[Row]:
-    import torch
-
+def of_images(source: Source, paths: list[Path], size: Size, threads: int) -> Iterator[Row]:
     rival = Rival(source.folder, threads)
-    random = np.random.default_rng(0)
-    for precision, floor, least_cosine in (("float32", 0.0, 0.99999), ("bfloat16", 8.0, 0.999)):
-        report.tell(f"images, {precision}, {threads} threads")
-        encoder = opened(source, precision, threads=threads)
-        frames = [random.integers(0, 256, (1, 224, 224, 3), dtype=np.uint8) for _ in range(BATCH)]
-        what = f"image model, {precision}, {threads} threads"
+    for precisions, floor, least_cosine in ways_with_images(source, paths):
+        report.tell(f"images, {precisions.image}, {threads} threads")
+        encoder = opened(source, precisions, threads=threads)
+        frames = [framed(encoder, path) for path in paths[:BATCH]]
+        what = f"image model, {precisions.image}, {threads} threads"
         theirs = rival.frames(frames[:4])
         yield report.at_least(
             f"{what}: cosine", cosine(encoder.encode_frames(frames)[:4], theirs), least_cosine
@@ -128,18 +129,32 @@ def of_images(source: Source, size: Size, threads: int) -> Iterator[Row]:
             alone = frames[: min(size.rival_images, BATCH)]
             plain.append(report.seconds_of(partial(rival.frames, alone)) / len(alone))
         pair = report.Pair(statistics.median(ours), statistics.median(plain))
-        dtype = torch.float32 if precision == "float32" else torch.bfloat16
-        share = IMAGE_FLOPS / pair.ours / matrix_rate(dtype, threads)
-        limit = f"{share:.0%} of the matrix rate in {precision}"
+        share = IMAGE_FLOPS / pair.ours / matrix_rate(precisions.image, threads)
+        limit = f"{share:.0%} of the matrix rate in {precisions.image}"
         yield report.faster(what, pair, floor=floor if threads == 1 else 0, limit=limit)
+
+
+def ways_with_images(source: Source, paths: list[Path]) -> list[tuple[Precisions, float, float]]:
+    """Return precisions, how many times faster each must be, and at which cosine."""
+    from embeddings.encoders.precisions import BFLOAT16, INT8, Precisions
+
+    encoder = opened(source, Precisions(), threads=1)
+    others = [framed(encoder, path) for path in paths[BATCH:]]  # than those it is compared on
+    calibrated = Precisions(image=INT8, calibration=encoder.calibrate(others))
+    return [
+        (Precisions(), 0.0, 0.99999),
+        (Precisions(image=BFLOAT16), 8.0, 0.999),
+        (calibrated, 12.0, 0.999),
+    ]
 
 
 def of_files(what: str, paths: list[Path], source: Source, size: Size, floor: float) -> Row:
     """Return the row of JPEG files to vectors, two threads on both sides."""
     from bench._plain_loop import PlainLoop
+    from embeddings.encoders.precisions import BFLOAT16, Precisions
 
     report.tell(f"files of {what}")
-    encoder = opened(source, "bfloat16", threads=1)
+    encoder = opened(source, Precisions(image=BFLOAT16), threads=1)
     loop = PlainLoop(source.folder)
     set_threads(2)
     loop.vectors(paths[:1])
@@ -161,7 +176,7 @@ def of_a_start(source: Source) -> Iterator[Row]:
 
     report.tell("starts")
     cache = settings.ENCODER_CACHE_DIR
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "rival": []}
+    found: dict[str, list[dict[str, float]]] = {"ours": [], "int8": [], "rival": []}
     for _ in range(3):
         for who, said in found.items():
             command = (sys.executable, "-m", "bench._first_text", who, source.folder, cache)
@@ -171,14 +186,16 @@ def of_a_start(source: Source) -> Iterator[Row]:
         {who: statistics.median(one[name] for one in said) for who, said in found.items()}
         for name in ("seconds", "megabytes")
     )
-    yield Row(
-        "start of a process to its first text", f"{seconds['ours']:.2f} s",
-        f"{seconds['rival']:.2f} s", 1.0 / seconds["ours"], 1.0, "floor: 1 s",
-    )  # fmt: skip
+    for who, precision in (("ours", "float32"), ("int8", "int8")):
+        yield Row(
+            f"start of a process to its first text, {precision}", f"{seconds[who]:.2f} s",
+            f"{seconds['rival']:.2f} s", 1.0 / seconds[who], 1.0, "floor: 1 s",
+        )  # fmt: skip
     yield Row(
         "its memory, float32", f"{megabytes['ours']:.0f} MB", f"{megabytes['rival']:.0f} MB",
         megabytes["rival"] / megabytes["ours"], 0,
     )  # fmt: skip
+    yield report.at_most("its memory, int8", megabytes["int8"], 400, "MB")
 
 
 class Rival:
@@ -218,14 +235,15 @@ def as_vectors(features: object) -> Vectors:
     return normalise(getattr(features, "pooler_output", features).numpy())  # type: ignore[attr-defined]  # a tensor in either case
 
 
-def opened(source: Source, precision: str, *, threads: int) -> CpuEncoder:
+def opened(source: Source, precisions: Precisions, *, threads: int) -> CpuEncoder:
     from django.conf import settings
 
     from embeddings.encoders.cpu import CpuEncoder
 
-    return CpuEncoder(
-        source, Path(settings.ENCODER_CACHE_DIR), precision=precision, threads=threads
-    )
+    cache = Path(settings.ENCODER_CACHE_DIR)
+    encoder = CpuEncoder(source, cache, precisions=precisions, threads=threads)
+    encoder.prepare()
+    return encoder
 
 
 def again(encoder: CpuEncoder, frames: list[Frames], times: int) -> None:
@@ -260,14 +278,15 @@ def set_threads(n: int) -> None:
     torch.set_num_threads(n)
 
 
-def matrix_rate(dtype: torch.dtype, threads: int) -> float:
-    """Return the floating-point operations a second of a large matrix product, best of five."""
+def matrix_rate(precision: str, threads: int) -> float:
+    """Return the operations a second of a large matrix product, best of five."""
     import torch
 
     set_threads(threads)
     n = 2048
-    one = torch.ones(n, n, dtype=dtype)
-    return 2 * n**3 / min(report.seconds_of(lambda: one @ one) for _ in range(5))
+    one = torch.ones(n, n, dtype=getattr(torch, precision))
+    multiply = torch._int_mm if precision == "int8" else torch.mm
+    return 2 * n**3 / min(report.seconds_of(lambda: multiply(one, one)) for _ in range(5))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def of_a_real_encoder(folder: Path, size: Size) -> Iterator[Row]:
     loop = PlainLoop(encoder).vectors
     of_small = Part("640x480", small, size.rounds, size.rival)
     of_large = Part("4000x3000", large, size.rounds, size.rival)
-    with override_settings(ENCODER=str(encoder)):
+    with override_settings(ENCODER=str(encoder), ENCODER_PRECISION="bfloat16"):
         for part, floor in ((of_small, SMALL_FLOOR), (of_large, LARGE_FLOOR)):
             yield _embedding.beside_the_loop(part, loop, floor=floor)
             yield from _embedding.beside_its_parts(part)

@@ -1,4 +1,4 @@
-"""Spaces and snapshots, to look at: the server makes and retires them itself."""
+"""Spaces, snapshots and proofs, to look at: the server makes and retires them itself."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 
-from embeddings import recall
-from embeddings.models import Snapshot, Space
+from embeddings import proofs, recall
+from embeddings.models import EncoderProof, Snapshot, Space
 
 
 class ReadOnly:
@@ -80,6 +80,73 @@ class SnapshotAdmin(ReadOnly, admin.ModelAdmin[Snapshot]):
             if sentence := recall.warning(snapshot):
                 messages.warning(request, sentence)
         return super().changelist_view(request, extra_context)
+
+
+@admin.register(EncoderProof)
+class EncoderProofAdmin(ReadOnly, admin.ModelAdmin[EncoderProof]):
+    list_display = (
+        "__str__", "encoder", "cosine", "overlap_10", "faster", "has_passed", "is_here",
+    )  # fmt: skip
+    list_select_related = ("space",)
+    list_filter = ("tower", "precision", "space")
+    fields = (
+        "space", "tower", "precision", "judged", "cosine", "worst_cosine", "overlap_10",
+        "recalls", "times", "images", "texts", "processor", "is_here", "versions", "made_at",
+    )  # fmt: skip
+    readonly_fields = (
+        "judged", "cosine", "worst_cosine", "overlap_10", "recalls", "times", "is_here", "made_at",
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[EncoderProof]:
+        return super().get_queryset(request).defer("calibration")
+
+    @admin.display(description="encoder", ordering="space")
+    def encoder(self, proof: EncoderProof) -> str:
+        return proof.space.title
+
+    @admin.display(description="mean cosine", ordering="cosine_mean")
+    def cosine(self, proof: EncoderProof) -> str:
+        return _figure(proof.cosine_mean, ".5f")
+
+    @admin.display(description="worst cosine")
+    def worst_cosine(self, proof: EncoderProof) -> str:
+        return _figure(proof.cosine_min, ".5f")
+
+    @admin.display(description="overlap@10", ordering="overlap")
+    def overlap_10(self, proof: EncoderProof) -> str:
+        return _figure(proof.overlap, ".1%")
+
+    @admin.display(description="recall@10 of captions")
+    def recalls(self, proof: EncoderProof) -> str:
+        in_float32 = _figure(proof.recall_float32, ".1%")
+        return f"{_figure(proof.recall, '.1%')}, in float32 {in_float32}"
+
+    @admin.display(description="milliseconds of a text, or an image of a batch")
+    def times(self, proof: EncoderProof) -> str:
+        in_float32 = _figure(proof.milliseconds_float32, ".2f")
+        return f"{_figure(proof.milliseconds, '.2f')}, in float32 {in_float32}"
+
+    @admin.display(description="times as fast")
+    def faster(self, proof: EncoderProof) -> str:
+        if not proof.milliseconds or not proof.milliseconds_float32:
+            return "-"
+        return f"{proof.milliseconds_float32 / proof.milliseconds:.1f}"
+
+    @admin.display(description="passed", boolean=True)
+    def has_passed(self, proof: EncoderProof) -> bool:
+        return proofs.verdict(proof) == proofs.PASSED
+
+    @admin.display(description="judged")
+    def judged(self, proof: EncoderProof) -> str:
+        return proofs.verdict(proof)
+
+    @admin.display(description="holds here", boolean=True)
+    def is_here(self, proof: EncoderProof) -> bool:
+        return proofs.holds_here(proof)
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _newest() -> QuerySet[Snapshot]:

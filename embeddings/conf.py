@@ -16,6 +16,8 @@ DEFAULTS: MappingProxyType[str, Any] = MappingProxyType(
         "ENCODER_REVISION": "main",
         "ENCODER_DEVICE": "auto",
         "ENCODER_PRECISION": "auto",
+        "ENCODER_LEAST_COSINE": 0.999,
+        "ENCODER_LEAST_OVERLAP": 0.97,
         "ENCODER_CACHE_DIR": "",  # of exported encoders; empty: INDEX_DIR
         "ENCODER_THREADS": 0,
         "INDEX_POLL_SECONDS": 0.5,

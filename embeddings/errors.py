@@ -11,6 +11,10 @@ class EncoderUnavailable(EmbeddingsError):
     """The encoder cannot be loaded: not there, incomplete, of another kind or revision."""
 
 
+class NotTuned(EmbeddingsError):
+    """Precisions cannot be compared now: too little to compare on, or another process is at it."""
+
+
 class EncodingFailed(EmbeddingsError):
     """The encoder broke off at what it was given: the text, the image, or one of a batch."""
 

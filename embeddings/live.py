@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from embeddings import feed, snapshots
+from embeddings.encoders import registry
 from embeddings.errors import EmbeddingsError, FeedLost, SnapshotBroken, TransactionOpen
 from embeddings.feed import Changes, FeedPosition
 from embeddings.indexes import kinds
@@ -315,12 +316,14 @@ os.register_at_fork(after_in_child=_begin_anew)
 def keep_current() -> None:
     """Refresh all indexes of this process, for ever. Runs in a thread of a web process.
 
-    A search then finds a current view and never waits for the feed.
+    A search then finds a current view and never waits for the feed, and the encoder in the
+    precision that is proved.
     """
     _keeper.is_running = True
     try:
         while True:
             _keeper.wanted.clear()
+            registry.refresh()
             refresh_all()
             _keeper.wanted.wait(settings.INDEX_POLL_SECONDS)
     finally:

@@ -13,6 +13,8 @@ from django.db import models
 from django.db.models.functions import Now
 from pgvector.django import HalfVectorField
 
+from embeddings.encoders.precisions import TOWERS
+
 
 class Space(models.Model):
     """One encoder at one revision: the home of vectors that may be compared."""
@@ -183,3 +185,49 @@ class QuerySample(models.Model):
 
     def __str__(self) -> str:
         return f"asked at {self.asked_at:%Y-%m-%d %H:%M}"
+
+
+class EncoderProof(models.Model):
+    """How a faster precision of a tower compares with float32, on a project's own images and texts.
+
+    It holds for one processor and the versions of what computes. A row is begun before anything is
+    measured: what kills the process that measures is not tried for ever.
+    """
+
+    space = models.ForeignKey(Space, models.CASCADE, related_name="proofs")
+    tower = models.CharField(max_length=10, choices=[(name, name) for name in TOWERS])
+    precision = models.CharField(max_length=20)
+    processor = models.CharField(max_length=250, help_text="Name, and what it is quick at.")
+    versions = models.CharField(max_length=250, help_text="Of what makes and runs the tower.")
+    calibration = models.JSONField(
+        null=True, editable=False, help_text="Value ranges that int8 of images was made with."
+    )
+    calibration_id = models.CharField(max_length=12, blank=True, editable=False)
+    images = models.PositiveIntegerField(default=0, help_text="Images that it was compared on.")
+    texts = models.PositiveIntegerField(default=0, help_text="Texts that it was compared on.")
+    vectors = models.PositiveBigIntegerField(default=0, help_text="What the space held then.")
+    cosine_min = models.FloatField(null=True)
+    cosine_mean = models.FloatField(null=True)
+    overlap = models.FloatField(
+        null=True, help_text="Share of float32's ten nearest that it finds."
+    )
+    recall = models.FloatField(null=True, help_text="recall@10 of captions.")
+    recall_float32 = models.FloatField(null=True, help_text="The same in float32.")
+    milliseconds = models.FloatField(null=True, help_text="One text, or an image of a batch.")
+    milliseconds_float32 = models.FloatField(null=True, help_text="The same in float32.")
+    failure = models.TextField(blank=True, help_text="Why it cannot be had at all.")
+    attempts = models.PositiveSmallIntegerField(default=0)
+    begun_at = models.DateTimeField()
+    made_at = models.DateTimeField(null=True, help_text="When it was measured.")
+
+    class Meta:
+        ordering = ["-begun_at", "-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["space", "tower", "precision", "processor", "versions"],
+                name="proof_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tower} in {self.precision}"

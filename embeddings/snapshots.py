@@ -11,23 +11,19 @@ import json
 import logging
 import os
 import shutil
-import sys
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from embeddings import feed
+from embeddings import feed, niceness
 from embeddings.errors import FeedLost, SnapshotBroken
 from embeddings.feed import FeedPosition
 from embeddings.indexes import kinds
@@ -46,8 +42,6 @@ BACKGROUND = 2000  # vectors a query's scores are compared with
 KEPT = 2  # the newest, and the one that a slow process may still be opening
 DELTA_SHARE = 0.01  # of the snapshot's vectors: see delta_limit()
 FAR_BEHIND = 10  # times the limit: as good as no snapshot
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -121,8 +115,8 @@ def _built(first: str, spool: Spool, queries: Vectors) -> tuple[str, Tuned]:
     """Return the first kind whose recall suffices, of `first` and the safer ones, and its index."""
     probe = RecallProbe(queries, spool)
     for kind in (first, *kinds.PROFILES[first].safer):
-        index = _in_background(partial(kinds.build, kind, spool))
-        tuned = _in_background(partial(tune, index, probe, settings.INDEX_RECALL))
+        index = niceness.run(partial(kinds.build, kind, spool))
+        tuned = niceness.run(partial(tune, index, probe, settings.INDEX_RECALL))
         if tuned.is_enough:
             # The file of "gpu" is a flat one; any other is flat where there is little to learn.
             return ("gpu" if kind == "gpu" else index.kind), tuned
@@ -131,20 +125,6 @@ def _built(first: str, spool: Spool, queries: Vectors) -> tuple[str, Tuned]:
             index.kind, 100 * tuned.recall, 100 * settings.INDEX_RECALL,
         )  # fmt: skip
     raise SnapshotBroken(f"The new index finds only {tuned.recall:.1%} of the true neighbours.")
-
-
-def _in_background(work: Callable[[], T]) -> T:
-    """Do work in a thread that gives way to others: searches go on beside a build.
-
-    On Linux a thread has a niceness of its own, and the threads it starts have it too.
-    """
-    with ThreadPoolExecutor(1, initializer=_step_back) as thread:
-        return thread.submit(work).result()
-
-
-def _step_back() -> None:
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, 0, 10)
 
 
 def chosen_kind(n: int, space: Space) -> str:

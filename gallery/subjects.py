@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -136,19 +136,24 @@ class Captions:
         pass
 
 
+def read_frames(
+    images: Sequence[Image], framing: Framing
+) -> Iterator[tuple[Image, Frames | Unreadable]]:
+    """Yield what is looked at of stored images (with their `originals.FIELDS`), in their order."""
+    with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="reading") as pool:
+        yield from zip(images, pool.map(partial(_read_image, framing=framing), images), strict=True)
+
+
 def _read_images(images: Sequence[Image], encoder: Encoder) -> Readable:
     decoded: list[int] = []
     frames: list[Frames] = []
     unreadable: list[Unreadable] = []
-    with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="reading") as pool:
-        for image, read in zip(
-            images, pool.map(partial(_read_image, framing=encoder.framing), images), strict=True
-        ):
-            if isinstance(read, Unreadable):
-                unreadable.append(read)
-            else:
-                decoded.append(image.pk)
-                frames.append(read)
+    for image, read in read_frames(images, encoder.framing):
+        if isinstance(read, Unreadable):
+            unreadable.append(read)
+        else:
+            decoded.append(image.pk)
+            frames.append(read)
     return Readable(decoded, partial(encoder.encode_frames, frames), unreadable)
 
 

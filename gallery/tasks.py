@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 @shared_task
 def embed_waiting() -> int:
     """Embed all that waits, or as much as the worker has time for before it ends."""
+    registry.refresh()
     cache.delete(WOKEN)  # before the first claim: a job that comes later sends a message again
     registry.keep_only(spaces.current())
     deadline = time.monotonic() + SECONDS_AT_ONCE

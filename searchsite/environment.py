@@ -261,9 +261,23 @@ class Environment(BaseSettings):
     ENCODER_DEVICE: str = Field(
         default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where encoders run."
     )
-    ENCODER_PRECISION: Literal["auto", "float32", "bfloat16"] = Field(
+    ENCODER_PRECISION: Literal["auto", "float32", "bfloat16", "int8", "int8-blocks"] = Field(
         default="auto",
-        description="Precision of image encoding; `auto`: bfloat16 where the processor has it.",
+        description="How exactly encoders compute; `auto`: of texts and of images, the fastest way "
+        "that is proved to agree with float32 on the gallery's own.",
+    )
+    ENCODER_LEAST_COSINE: float = Field(
+        default=0.999,
+        gt=0,
+        le=1,
+        description="Mean cosine of a faster precision's vectors with those in float32 from which "
+        "on it may serve.",
+    )
+    ENCODER_LEAST_OVERLAP: float = Field(
+        default=0.97,
+        gt=0,
+        le=1,
+        description="Share of the ten nearest in float32 that a faster precision must find, too.",
     )
     ENCODER_CACHE_DIR: str = Field(
         default="",

@@ -177,7 +177,7 @@ CACHES = {
 CELERY_BROKER_URL = celery_broker_url(REDIS_URL)
 CELERY_IMPORTS = [
     f"gallery.{room}.tasks"
-    for room in ("imports", "uploads", "duplicates", "switching", "auto_tags")
+    for room in ("imports", "uploads", "duplicates", "switching", "auto_tags", "tuning")
 ]
 CELERY_TASK_DEFAULT_QUEUE = "semblance"  # a Redis may have other tenants
 # What takes minutes has a queue of its own: a new image does not wait for an index to be built.
@@ -192,6 +192,7 @@ CELERY_TASK_ROUTES = {
         "gallery.uploads.tasks.*",
         "gallery.duplicates.tasks.*",
         "gallery.switching.tasks.*",
+        "gallery.tuning.tasks.*",
         # Prompts are encoded where the encoder is loaded anyway; to compare needs none.
         "gallery.auto_tags.tasks.suggest_tags",
     )
@@ -235,6 +236,7 @@ CELERY_BEAT_SCHEDULE = {
         ("remove retired spaces", "embeddings.tasks.remove_retired", 60),
         ("prune the change feed", "embeddings.tasks.prune_feed", 3600),
         ("measure recall", "embeddings.tasks.measure_recall", 86_400),
+        ("prove precisions", "gallery.tuning.tasks.tune_due", 60),
     )
 }
 
@@ -302,6 +304,8 @@ ENCODER = ENVIRONMENT.ENCODER
 ENCODER_REVISION = ENVIRONMENT.ENCODER_REVISION
 ENCODER_DEVICE = ENVIRONMENT.ENCODER_DEVICE
 ENCODER_PRECISION = ENVIRONMENT.ENCODER_PRECISION
+ENCODER_LEAST_COSINE = ENVIRONMENT.ENCODER_LEAST_COSINE
+ENCODER_LEAST_OVERLAP = ENVIRONMENT.ENCODER_LEAST_OVERLAP
 ENCODER_CACHE_DIR = ENVIRONMENT.ENCODER_CACHE_DIR or DATA_DIR / "encoders"
 ENCODER_THREADS = ENVIRONMENT.ENCODER_THREADS
 ENCODER_BATCH = ENVIRONMENT.ENCODER_BATCH

@@ -6,25 +6,38 @@ tower.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL.Image import Image as Pixels
 from tokenizers import Tokenizer
 
-from embeddings.encoders import exports, precisions
-from embeddings.encoders.exports import Export, ExportBroken, ExportFailed
+from embeddings.encoders import exports, processors, variants
+from embeddings.encoders.exports import Export, ExportFailed
 from embeddings.encoders.framing import Frames, means
-from embeddings.encoders.layout import IMAGE_FILE, PIXELS, TEXT_FILE, TOKENIZER_FILE
+from embeddings.encoders.keeping import FolderBroken
+from embeddings.encoders.layout import PIXELS, TOKENIZER_FILE
+from embeddings.encoders.precisions import (
+    BFLOAT16,
+    FLOAT32,
+    IMAGE,
+    TEXT,
+    TOWERS,
+    Calibration,
+    Precisions,
+    TowerName,
+)
 from embeddings.encoders.sources import Source
 from embeddings.encoders.tokens import Tokens
 from embeddings.encoders.towers import OnnxTower, OpenVinoTower, Tower
 from embeddings.vectors import Vectors, normalise
 
-_RUNTIME_PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+log = logging.getLogger(__name__)
 
 Opened = TypeVar("Opened")
 
@@ -32,22 +45,22 @@ Opened = TypeVar("Opened")
 class CpuEncoder:
     """An exported encoder. Raises ExportFailed when it cannot be exported."""
 
-    def __init__(self, source: Source, cache: Path, *, precision: str, threads: int) -> None:
+    def __init__(
+        self, source: Source, cache: Path, *, precisions: Precisions, threads: int
+    ) -> None:
         self.name = source.name
         self.revision = source.revision
+        self.precisions = precisions
         self._source, self._cache = source, cache
         self._threads = threads
-        self._lock = threading.Lock()
-        self._text: tuple[Tokens, Tower] | None = None
-        self._image: Tower | None = None
         self._export = exports.find(source, cache)
-        self._precisions = precisions.choose(precision, self._export.parameters)
+        self._text, self._image = _Once(self._open_text), _Once(self._open_image)
         self.dimensions = self._export.dimensions
         self.framing = self._export.framing
 
     def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
         """Return (n, dimensions) of images by what is looked at of them."""
-        features = self._image_tower().features({PIXELS: np.concatenate(frames)})
+        features = self._image.get().features({PIXELS: np.concatenate(frames)})
         return means(normalise(features), [len(one) for one in frames])
 
     def encode_images(self, images: Sequence[Pixels]) -> Vectors:
@@ -56,40 +69,97 @@ class CpuEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dimensions); a text beyond the encoder's length is cut."""
-        tokens, tower = self._text_tower()
+        tokens, tower = self._text.get()
         return normalise(tower.features(tokens.arrays(texts)))
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
-        tokens, _ = self._text_tower()
+        tokens, _ = self._text.get()
         return tokens.unknown_words(text)
 
-    def _text_tower(self) -> tuple[Tokens, Tower]:
-        with self._lock:
-            if self._text is None:
-                self._text = self._whole(self._open_text)
-            return self._text
+    def with_precisions(self, precisions: Precisions) -> CpuEncoder:
+        """Return one of the same files that computes otherwise."""
+        return CpuEncoder(self._source, self._cache, precisions=precisions, threads=self._threads)
 
-    def _image_tower(self) -> Tower:
-        with self._lock:
-            if self._image is None:
-                self._image = self._whole(self._open_image)
-            return self._image
+    def prepare(self) -> None:
+        """Make the files that its precisions need, unless they are there. Raise ExportFailed."""
+        for tower in TOWERS:
+            self._whole(partial(variants.file, tower=tower, precisions=self.precisions))
+
+    def calibrate(self, frames: Sequence[Frames]) -> Calibration:
+        """Return what int8 of images needs to know of images like these. Raise ExportFailed."""
+        return self._whole(lambda export: variants.calibrate(export, np.concatenate(frames)))
+
+    def change(self, precisions: Precisions) -> None:
+        """Go over to other precisions while threads use it: who has begun ends as it began.
+
+        Takes seconds, more where a tower must be made first. Raise ExportFailed, and stay as it
+        is, when that cannot be done.
+        """
+        other = self.with_precisions(precisions)
+        other.prepare()
+        text = self._text if self._is_same(TEXT, precisions) else other._text
+        image = self._image if self._is_same(IMAGE, precisions) else other._image
+        if self._text.is_open:
+            text.get()  # before anybody waits for it
+        if self._image.is_open:
+            image.get()
+        self._text, self._image, self.precisions = text, image, precisions
+
+    def _is_same(self, tower: TowerName, precisions: Precisions) -> bool:
+        return self.precisions.of(tower) == precisions.of(tower)
+
+    def _open_text(self) -> tuple[Tokens, Tower]:
+        def opened(export: Export) -> tuple[Tokens, Tower]:
+            tokenizer = Tokenizer.from_file(str(export.file(TOKENIZER_FILE)))
+            file = self._file(export, TEXT)
+            return Tokens(tokenizer, export.text_options), OnnxTower(file)
+
+        return self._whole(opened)
+
+    def _open_image(self) -> Tower:
+        # Beside int8, what is left in floats is quicker so, and loses less than the int8 does.
+        is_short = self.precisions.image != FLOAT32 and processors.has_bfloat16()
+        precision = "bf16" if is_short or self.precisions.image == BFLOAT16 else "f32"
+        return self._whole(
+            lambda export: OpenVinoTower(
+                self._file(export, IMAGE), precision=precision, threads=self._threads
+            )
+        )
+
+    def _file(self, export: Export, tower: TowerName) -> Path:
+        try:
+            return variants.file(export, tower, self.precisions)
+        except ExportFailed as error:
+            log.warning("%s It is computed in %s.", error, FLOAT32)
+            return variants.file(export, tower, Precisions())
 
     def _whole(self, open_: Callable[[Export], Opened]) -> Opened:
         """Open what is proved first; what is damaged is made anew, once."""
         try:
             return open_(self._export)
-        except ExportBroken:
+        except FolderBroken:
             self._export = exports.renew(self._source, self._cache, broken=self._export)
         try:
             return open_(self._export)
-        except ExportBroken as error:
+        except FolderBroken as error:
             raise ExportFailed(f"{error} It was made anew just now: look at the disk.") from error
 
-    def _open_text(self, export: Export) -> tuple[Tokens, Tower]:
-        tokenizer = Tokenizer.from_file(str(export.file(TOKENIZER_FILE)))
-        return Tokens(tokenizer, export.text_options), OnnxTower(export.file(TEXT_FILE))
 
-    def _open_image(self, export: Export) -> Tower:
-        precision = _RUNTIME_PRECISION[self._precisions.image]
-        return OpenVinoTower(export.file(IMAGE_FILE), precision=precision, threads=self._threads)
+class _Once(Generic[Opened]):
+    """What the first who asks opens."""
+
+    def __init__(self, open_: Callable[[], Opened]) -> None:
+        self._open = open_
+        self._lock = threading.Lock()
+        self._opened: Opened | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._opened is not None
+
+    def get(self) -> Opened:
+        if self._opened is None:
+            with self._lock:
+                if self._opened is None:
+                    self._opened = self._open()
+        return self._opened

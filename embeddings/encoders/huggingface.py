@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from PIL.Image import Image as Pixels
 from PIL.Image import new as new_image
 
-from embeddings.encoders import precisions, reading
+from embeddings.encoders import reading
 from embeddings.encoders.framing import Frames, means
+from embeddings.encoders.precisions import AUTO, BFLOAT16
 from embeddings.encoders.sources import Source
 from embeddings.encoders.tokens import Tokens
 from embeddings.errors import EncoderUnavailable
 from embeddings.vectors import Vectors, normalise
+
+# Below this size bfloat16 saves less time than its rounding is worth.
+BFLOAT16_FROM_PARAMETERS = 20_000_000
 
 
 class TorchEncoder:
@@ -105,11 +109,10 @@ def choose_device(device: str) -> str:
 
 
 def choose_dtype(precision: str, device: torch.device, parameters: int) -> torch.dtype:
-    """Return the precision of image encoding; `auto`: bfloat16 where the device has it."""
-    if precision == "auto" and device.type == "cuda":
-        is_worth_it = parameters >= precisions.BFLOAT16_FROM_PARAMETERS
-        has_bfloat16 = torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if is_worth_it and has_bfloat16 else torch.float32
-    if precision == "auto" and device.type != "cpu":
-        return torch.float32
-    return cast(torch.dtype, getattr(torch, precisions.choose(precision, parameters).image))
+    """Return the precision of image encoding; `auto`: bfloat16 where a GPU has it."""
+    if precision == BFLOAT16:
+        return torch.bfloat16
+    if precision == AUTO and device.type == "cuda":
+        is_worth_it = parameters >= BFLOAT16_FROM_PARAMETERS
+        return torch.bfloat16 if is_worth_it and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.float32  # int8 is for the runtimes of the CPU

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -13,12 +14,15 @@ from typing import TYPE_CHECKING
 
 import psutil
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
-from embeddings.encoders import accelerators, exports, sources
+from embeddings import proofs
+from embeddings.encoders import accelerators, exports, precisions, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
+from embeddings.encoders.precisions import Precisions
 from embeddings.encoders.sources import Source
-from embeddings.errors import EncoderUnavailable
+from embeddings.errors import EncoderUnavailable, NotTuned
 
 if TYPE_CHECKING:
     from embeddings.encoders.contract import Encoder
@@ -31,6 +35,8 @@ RETRY_SECONDS = 5.0
 # The active space's, that of the space beside it, and of one that was retired a moment ago, in
 # which searches come to their end: with one fewer, they would push each other out.
 MOST = 3
+LOOK_SECONDS = 5.0  # between two looks at the proofs
+CHANGE_SECONDS = 300.0  # before what could not be changed is tried again
 
 Key = tuple[str, str]  # name and revision
 
@@ -38,6 +44,10 @@ _tables = threading.Lock()  # guards what follows, and is never held while anyth
 _loaded: OrderedDict[Key, Encoder] = OrderedDict()  # used last comes last
 _locks: dict[Key, threading.Lock] = {}
 _failures: dict[Key, tuple[float, str]] = {}  # when (monotonic seconds), and why
+_changing: dict[Key, float] = {}  # when (monotonic seconds) a change was begun that has not ended
+
+_looking = threading.Lock()
+_looked_at = -math.inf  # monotonic seconds
 
 
 def load(space: Space) -> Encoder:
@@ -83,16 +93,56 @@ def keep_only(spaces: Iterable[Space]) -> None:
             del _loaded[key]
         for key in _failures.keys() - kept:
             del _failures[key]
+        for key in _changing.keys() - kept:
+            del _changing[key]
 
 
-def open_source(source: Source) -> Encoder:
-    """Load an encoder from its files. Raise EncoderUnavailable when they are no encoder."""
+def refresh() -> None:
+    """Look whether the proofs say of a loaded encoder that it may serve in another precision.
+
+    It goes over to that in a thread of its own, while searches and batches go on. Cheap: one look
+    in LOOK_SECONDS, whoever calls.
+    """
+    global _looked_at
+    now = time.monotonic()
+    if now - _looked_at < LOOK_SECONDS or not _looking.acquire(blocking=False):
+        return
+    try:
+        _looked_at = now
+        with _tables:
+            loaded = list(_loaded.items())
+        for key, encoder in loaded:
+            began = _changing.get(key, -math.inf)
+            if isinstance(encoder, CpuEncoder) and now - began > CHANGE_SECONDS:
+                _look(key, encoder)
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("Proofs of encoders could not be looked up: %s", error)
+    finally:
+        _looking.release()
+
+
+def reference(space: Space) -> CpuEncoder:
+    """Return the encoder of a space in float32, for nobody else's use.
+
+    Raise EncoderUnavailable, NotTuned where torch runs it.
+    """
+    encoder = load(space)
+    if not isinstance(encoder, CpuEncoder):
+        raise NotTuned(f"The encoder {space.title} is run by torch here, in one precision.")
+    return encoder.with_precisions(Precisions())
+
+
+def open_source(source: Source, wanted: Precisions | None = None) -> Encoder:
+    """Load an encoder from its files, by default as ENCODER_PRECISION says without any proof.
+
+    Raise EncoderUnavailable when they are no encoder.
+    """
     if _is_for_cpu():
         try:
             return CpuEncoder(
                 source,
                 sources.cache_dir(),
-                precision=settings.ENCODER_PRECISION,
+                precisions=wanted or precisions.named(settings.ENCODER_PRECISION),
                 threads=settings.ENCODER_THREADS or _cores(),
             )
         except ExportFailed as error:
@@ -132,16 +182,25 @@ def _load(key: Key) -> Encoder:
     if time.monotonic() - failed_at < RETRY_SECONDS:
         raise EncoderUnavailable(sentence)
     try:
-        encoder = open_source(_source_of(key))
+        encoder = open_source(_source_of(key), proofs.choose(*key))
     except EncoderUnavailable as error:
         with _tables:
             _failures[key] = (time.monotonic(), str(error))
         raise
+    for sentence in proofs.unproven(*key):
+        log.warning("%s", sentence)
     with _tables:
         _loaded[key] = encoder
         while len(_loaded) > MOST:
             _loaded.popitem(last=False)
     return encoder
+
+
+def _look(key: Key, encoder: CpuEncoder) -> None:
+    wanted = proofs.choose(*key, known=encoder.precisions)
+    if wanted != encoder.precisions:
+        _changing[key] = time.monotonic()
+        threading.Thread(target=_change, args=(key, encoder, wanted), daemon=True).start()
 
 
 def _source_of(key: Key) -> Source:
@@ -154,3 +213,16 @@ def _source_of(key: Key) -> Source:
             "files back, or embed all images anew with manage.py switch_encoder."
         )
     return source
+
+
+def _change(key: Key, encoder: CpuEncoder, wanted: Precisions) -> None:
+    try:
+        encoder.change(wanted)
+    except EncoderUnavailable as error:
+        log.warning("The encoder %s stays as it is for now: %s", encoder.name, error)
+    else:
+        log.info(
+            "The encoder %s encodes texts in %s and images in %s.",
+            encoder.name, wanted.text, wanted.image,
+        )  # fmt: skip
+        _changing.pop(key, None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from embeddings.errors import EncodingFailed
+from embeddings.errors import EncoderUnavailable, EncodingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,9 +38,14 @@ class OnnxTower:
         options.inter_op_num_threads = 1
         # Memory of the longest text ever would be kept for good.
         options.enable_cpu_mem_arena = False
-        self._session = onnxruntime.InferenceSession(
-            str(file), options, providers=["CPUExecutionProvider"]
-        )
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(file), options, providers=["CPUExecutionProvider"]
+            )
+        except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
+            raise EncoderUnavailable(f"{file} cannot be opened here: {error}") from error
 
     def features(self, inputs: Mapping[str, NDArray[Any]]) -> Features:
         from onnxruntime.capi import onnxruntime_pybind11_state as errors
@@ -63,7 +68,10 @@ class OpenVinoTower:
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }
-        model = openvino.Core().compile_model(str(file), "CPU", hints)
+        try:
+            model = openvino.Core().compile_model(str(file), "CPU", hints)
+        except RuntimeError as error:
+            raise EncoderUnavailable(f"{file} cannot be opened here: {error}") from error
         self._request = model.create_infer_request()
         self._lock = threading.Lock()
 

@@ -10,7 +10,8 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from embeddings.encoders import exports, registry, sources
+from embeddings.encoders import comparing, exports, registry, sources
+from embeddings.encoders.precisions import BFLOAT16, INT8, INT8_BLOCKS, Precisions
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
@@ -98,14 +99,45 @@ def test_an_encoder_that_changed_since_its_space_was_filled_is_refused(folder):
         registry.load(space)
 
 
-@pytest.mark.parametrize("kind", ["clip", "siglip", "dual"])
-def test_it_gives_what_transformers_gives(tmp_path, kind):
-    folder = make_encoder(kind, tmp_path)
-    encoder = registry.open_source(sources.find(str(folder)))
+@pytest.fixture(scope="module", params=["clip", "siglip", "dual"])
+def tiny(request, tmp_path_factory):
+    """A folder of each kind, by its name: what is exported of it serves several runs."""
+    return make_encoder(request.param, tmp_path_factory.mktemp("encoders") / request.param)
+
+
+def test_it_gives_what_transformers_gives(tiny):
+    encoder = registry.open_source(sources.find(str(tiny)))
     texts = ["two red boats at night", "a"]
-    image_vectors, text_vectors = reference(folder, IMAGES, texts)
+    image_vectors, text_vectors = reference(tiny, IMAGES, texts)
     np.testing.assert_allclose(encoder.encode_images(IMAGES), image_vectors, atol=1e-5)
     np.testing.assert_allclose(encoder.encode_texts(texts), text_vectors, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_faster_precision_gives_nearly_the_same(tiny):
+    check_precisions(registry.open_source(sources.find(str(tiny)), Precisions()))
+
+
+@pytest.mark.slow
+def test_so_it_does_of_the_bundled_one(bundled):
+    check_precisions(bundled.with_precisions(Precisions()))
+
+
+def check_precisions(exact):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    images = [*IMAGES, *map(Image.fromarray, noise)]
+    texts = ["two red boats at night", "a", "a big yellow moon over the sea and a house"]
+    calibration = exact.calibrate([exact.framing.frames(image) for image in images])
+    for given in (
+        Precisions(text=INT8_BLOCKS, image=BFLOAT16),
+        Precisions(text=INT8, image=INT8, calibration=calibration),
+    ):
+        faster = exact.with_precisions(given)
+        faster.prepare()
+        for encode, items in (("encode_images", images), ("encode_texts", texts)):
+            vectors = getattr(faster, encode)(items)
+            np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+            assert comparing.cosines(vectors, getattr(exact, encode)(items)).min() > 0.99
 
 
 @pytest.fixture

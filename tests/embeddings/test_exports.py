@@ -16,6 +16,7 @@ from embeddings.encoders import exports, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
 from embeddings.encoders.layout import IMAGE_FILE, SAID_FILE, TEXT_FILE
+from embeddings.encoders.precisions import Precisions
 from embeddings.errors import EncoderUnavailable
 from tests.encoders import make_encoder
 
@@ -43,7 +44,7 @@ def cache(whole, tmp_path):
 
 
 def opened(source, cache):
-    return CpuEncoder(source, cache, precision="float32", threads=1)
+    return CpuEncoder(source, cache, precisions=Precisions(), threads=1)
 
 
 def vectors(encoder):
@@ -83,6 +84,8 @@ def test_whoever_asks_at_once_waits_for_the_one_that_makes_it(tiny, tmp_path):
         (f"{TEXT_FILE}.data", "changed"),
         (IMAGE_FILE, "cut"),
         (SAID_FILE, "cut"),
+        ("sha256.json", "[]"),
+        ("sha256.json", "null"),
     ],
 )
 def test_a_damaged_file_is_noticed_and_made_anew(tiny, cache, name, harm):
@@ -91,6 +94,8 @@ def test_a_damaged_file_is_noticed_and_made_anew(tiny, cache, name, harm):
     content = bytearray(file.read_bytes())
     if harm == "cut":
         file.write_bytes(content[: len(content) // 2])
+    elif harm in ("[]", "null"):  # sound JSON, and not what was written
+        file.write_text(harm)
     elif harm == "changed":
         content[len(content) // 2] ^= 1
         file.write_bytes(content)

@@ -1,0 +1,152 @@
+"""Folders that are there whole or not at all, and whose files are proved before they are used.
+
+What is dear to make is made once a machine: the first process that wants it makes it beside its
+place, others that ask wait, and who is killed leaves nothing that is taken for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+OLD_SECONDS = 7 * 24 * 3600  # what made way for another goes after that: nobody uses it then
+_HASHES_FILE = "sha256.json"
+
+
+class FolderBroken(Exception):
+    """A file of a kept folder is missing, or is not what was written."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of files that was written whole."""
+
+    folder: Path
+    hashes: dict[str, str]  # sha256 of each file, by its name
+
+    @classmethod
+    def read(cls, folder: Path) -> Kept:
+        """Raise FolderBroken where there is none."""
+        try:
+            hashes = json.loads((folder / _HASHES_FILE).read_text())
+        except (OSError, ValueError) as error:
+            raise FolderBroken(f"{folder} was not written whole.") from error
+        if not isinstance(hashes, dict):
+            raise FolderBroken(f"{folder / _HASHES_FILE} is damaged.")
+        return cls(folder, hashes)
+
+    def file(self, name: str) -> Path:
+        """Return a file that was proved just now, as its weights were. Raise FolderBroken."""
+        if name not in self.hashes:
+            raise FolderBroken(f"{self.folder / name} is not part of what was written.")
+        for one in (name, f"{name}.data"):
+            if one in self.hashes and _sha256(self.folder / one) != self.hashes[one]:
+                raise FolderBroken(f"{self.folder / one} is damaged.")
+        return self.folder / name
+
+    def is_whole(self) -> bool:
+        try:
+            for name in self.hashes:
+                self.file(name)
+        except FolderBroken:
+            return False
+        return True
+
+
+Found = TypeVar("Found", bound=Kept)
+
+
+def find(
+    folder: Path,
+    read: Callable[[Path], Found],
+    write: Callable[[Path], None],
+    *,
+    broken: Found | None = None,
+) -> Found:
+    """Return what `read` makes of a folder; where that is broken or not there, `write` it first.
+
+    `broken` is one in which a file was found damaged: it is made anew unless another process has
+    done so. Raise FolderBroken when what was just written is, OSError, and what `write` raises.
+    """
+    if broken is None:
+        with suppress(FolderBroken):
+            return read(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        try:
+            found = read(folder)
+        except FolderBroken as error:
+            if folder.exists():
+                log.warning("%s It is made anew.", error)
+        else:
+            if broken is None or found.hashes != broken.hashes or found.is_whole():
+                return found
+            log.warning("%s is damaged. It is made anew.", folder.name)
+        _make(folder, write)
+    return read(folder)
+
+
+def remove_old(folders: Iterable[Path]) -> None:
+    """Remove those of the folders that were made too long ago for anybody to use them."""
+    for folder in folders:
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > OLD_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(folder: Path, write: Callable[[Path], None]) -> None:
+    for left in folder.parent.glob(f"{folder.name}.*.part"):  # of a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    # A name of its own: what that process had begun may still be writing.
+    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
+    part.mkdir()
+    try:
+        write(part)
+        hashes = {file.name: _sha256(file) for file in sorted(part.iterdir())}
+        (part / _HASHES_FILE).write_text(json.dumps(hashes, indent=1))
+        for file in part.iterdir():
+            _sync(file)
+        shutil.rmtree(folder, ignore_errors=True)  # a broken one
+        part.rename(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of one folder. It dies with the process."""
+    descriptor = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise FolderBroken(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Precisions of the encoder, proved on the gallery's own images and texts."""
