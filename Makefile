@@ -48,8 +48,9 @@ deploy-check: install ## Check the settings as they are in production.
 test: ## Run every test.
 	bin/test
 
-nightly: install ## Test the promise of nearest() with 10,000 examples, new ones each time.
+nightly: install ## Test the promise of nearest() with 10,000 new examples, and compiled graphs.
 	PROMISE_EXAMPLES=10000 $(VENV)/python -m pytest tests/embeddings/test_promise.py
+	TEST_COMPILED=1 $(VENV)/python -m pytest tests/embeddings/test_gpu.py
 
 fuzz: install ## Read spoiled images, lists and archives for ten minutes, new ones each time.
 	$(VENV)/python -m tests.fuzz --seconds 600

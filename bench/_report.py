@@ -7,7 +7,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -43,16 +43,19 @@ class Row:
 class Options:
     is_quick: bool
     is_json: bool
+    device: str = "cpu"
 
 
-def options(description: str) -> Options:
+def options(description: str, *, devices: Sequence[str] = ()) -> Options:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer runs")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    if devices:
+        parser.add_argument("--device", choices=devices, default=devices[0])
     given = parser.parse_args()
-    return Options(given.quick, given.json)
+    return Options(given.quick, given.json, getattr(given, "device", "cpu"))
 
 
 def medians(ours: Callable[[], object], rival: Callable[[], object], *, runs: int) -> Pair:

@@ -1,10 +1,11 @@
 """Texts and images to vectors, beside transformers as every tutorial uses it.
 
-    .venv/bin/python bench/encoders.py [--quick] [--json]
+    .venv/bin/python bench/encoders.py [--quick] [--json] [--device cuda]
 
 A full-size ViT-B/32 with random weights, which computes as fast as a trained one. The rival is
 CLIPModel in float32 with texts padded to 77 tokens and one image at a time. Both have one thread,
 then two. Vectors are compared with the rival's: what is faster and says otherwise does not count.
+With `--device cuda` both run on a GPU (bench/_gpu.py).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from bench import _report as report
 from bench._report import Row
 
 if TYPE_CHECKING:
+    from embeddings.encoders.contract import Encoder
     from embeddings.encoders.cpu import CpuEncoder
     from embeddings.encoders.framing import Frames
     from embeddings.encoders.precisions import Precisions
@@ -59,9 +61,26 @@ FULL, QUICK = Size(60, 8, 16, 3, 192), Size(12, 2, 4, 1, 48)
 
 
 def main() -> None:
-    given = report.options(__doc__ or "")
+    given = report.options(__doc__ or "", devices=("cpu", "cuda"))
+    size = QUICK if given.is_quick else FULL
+    if given.device == "cuda":
+        report.show(rows_of_gpu(size), given)
     os.environ["OMP_NUM_THREADS"] = "1"
-    report.show(rows(QUICK if given.is_quick else FULL), given)
+    report.show(rows(size), given)
+
+
+def rows_of_gpu(size: Size) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        report.tell("writing an encoder and files")
+        from bench import _encoder, _gpu
+        from embeddings.encoders import sources
+
+        _encoder.write(folder / "encoder")
+        paths = _pictures.write(folder / "small", 16 * size.files, (640, 480))
+        yield from _gpu.rows(
+            _gpu.Work(sources.find(str(folder / "encoder")), paths, flops=IMAGE_FLOPS)
+        )
 
 
 def rows(size: Size) -> Iterator[Row]:
@@ -260,7 +279,7 @@ def from_files(encoder: CpuEncoder, paths: list[Path]) -> None:
             done.result()
 
 
-def framed(encoder: CpuEncoder, path: Path) -> Frames:
+def framed(encoder: Encoder, path: Path) -> Frames:
     from PIL import Image as Pixels
 
     with Pixels.open(path) as image:

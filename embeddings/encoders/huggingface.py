@@ -7,8 +7,7 @@ safetensors only, and no code from the folder is ever run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from PIL.Image import new as new_image
 
 from embeddings.encoders import reading
 from embeddings.encoders.framing import Frames, means
+from embeddings.encoders.gpu import COMPILED_FROM, ImageTower
 from embeddings.encoders.precisions import AUTO, BFLOAT16
 from embeddings.encoders.sources import Source
 from embeddings.encoders.tokens import Tokens
@@ -34,18 +34,17 @@ class TorchEncoder:
         self.name = source.name
         self.revision = source.revision
         self._device = torch.device(choose_device(device))
-        # Weights are shared by threads, and two forward passes at once only slow each other down.
+        # Two texts at once only slow each other down.
         self._lock = threading.Lock()
         try:
             parts = reading.read(source.folder)
             self._model = parts.model.to(self._device)
-            self._image_dtype = choose_dtype(precision, self._device, self._model.num_parameters())
+            dtype = choose_dtype(precision, self._device, self._model.num_parameters())
             self._tokens = Tokens(parts.tokenizer, parts.text_options)
             self.framing = parts.framing
-            self._scale, self._shift = (
-                torch.from_numpy(values).view(1, 3, 1, 1).to(self._device)
-                for values in (parts.scale, parts.shift)
-            )
+            # A processor's graphs are made by other runtimes: see `cpu`.
+            compiled_from = COMPILED_FROM if self._device.type == "cuda" else 0
+            self._images = ImageTower(parts, self._device, dtype, compiled_from=compiled_from)
             # Tried once, so that what is damaged or of another size is told now.
             self.dimensions = self.encode_texts(["a"]).shape[1]
             image_dimensions = self.encode_images([new_image("RGB", (8, 8))]).shape[1]
@@ -62,12 +61,7 @@ class TorchEncoder:
 
     def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
         """Return (n, dimensions) of images by what is looked at of them."""
-        pixels = torch.from_numpy(np.concatenate(frames)).to(self._device)
-        pixels = pixels.permute(0, 3, 1, 2).float() * self._scale - self._shift
-        with torch.autocast(
-            self._device.type, self._image_dtype, enabled=self._image_dtype != torch.float32
-        ):
-            vectors = self._features(self._model.get_image_features, pixel_values=pixels)
+        vectors = normalise(self._images.features(np.concatenate(frames)))
         return means(vectors, [len(one) for one in frames])
 
     def encode_images(self, images: Sequence[Pixels]) -> Vectors:
@@ -76,23 +70,21 @@ class TorchEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dimensions); a text beyond the encoder's length is cut."""
-        tokens = {
-            name: torch.from_numpy(values).to(self._device)
-            for name, values in self._tokens.arrays(texts).items()
-        }
-        return self._features(self._model.get_text_features, **tokens)
+        arrays = self._tokens.arrays(texts)
+        try:
+            with self._lock, torch.inference_mode():
+                tokens = {
+                    name: torch.from_numpy(values).to(self._device)
+                    for name, values in arrays.items()
+                }
+                output = self._model.get_text_features(**tokens)
+                return normalise(reading.features_of(output).float().cpu().numpy())
+        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+            # No text's fault: the same may pass later, or elsewhere.
+            raise EncoderUnavailable(f"The device of the encoder failed: {error}") from error
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         return self._tokens.unknown_words(text)
-
-    def _features(self, features: Callable[..., Any], **inputs: Any) -> Vectors:
-        try:
-            with self._lock, torch.inference_mode():
-                output = features(**inputs)
-        except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
-            # No image's fault: the same batch may pass later, or elsewhere.
-            raise EncoderUnavailable(f"The device of the encoder failed: {error}") from error
-        return normalise(reading.features_of(output).float().cpu().numpy())
 
 
 def choose_device(device: str) -> str:
