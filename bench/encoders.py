@@ -57,6 +57,12 @@ class Size:
     files: int  # of 640 x 480; a quarter of 4000 x 3000
 
 
+@dataclass(frozen=True)
+class Files:
+    what: str
+    paths: list[Path]
+
+
 FULL, QUICK = Size(60, 8, 16, 3, 192), Size(12, 2, 4, 1, 48)
 
 
@@ -104,8 +110,10 @@ def rows(size: Size) -> Iterator[Row]:
         for threads in (1, 2):
             yield from of_texts(source, size, threads)
             yield from of_images(source, small, size, threads)
-        for what, paths, floor in (("640x480", small, 9.0), ("4000x3000", large, 13.0)):
-            yield of_files(what, paths, source, size, floor)
+        _, bfloat16, int8 = (precisions for precisions, *_ in ways_with_images(source, small))
+        for files, floor in ((Files("640x480", small), 9.0), (Files("4000x3000", large), 13.0)):
+            yield of_files(files, source, size, bfloat16)
+            yield of_files(files, source, size, int8, floor=floor)
         yield from of_a_start(source)
 
 
@@ -167,13 +175,15 @@ def ways_with_images(source: Source, paths: list[Path]) -> list[tuple[Precisions
     ]
 
 
-def of_files(what: str, paths: list[Path], source: Source, size: Size, floor: float) -> Row:
+def of_files(
+    files: Files, source: Source, size: Size, precisions: Precisions, *, floor: float = 0.0
+) -> Row:
     """Return the row of JPEG files to vectors, two threads on both sides."""
     from bench._plain_loop import PlainLoop
-    from embeddings.encoders.precisions import BFLOAT16, Precisions
 
-    report.tell(f"files of {what}")
-    encoder = opened(source, Precisions(image=BFLOAT16), threads=1)
+    report.tell(f"files of {files.what}, {precisions.image}")
+    paths = files.paths
+    encoder = opened(source, precisions, threads=1)
     loop = PlainLoop(source.folder)
     set_threads(2)
     loop.vectors(paths[:1])
@@ -185,9 +195,8 @@ def of_files(what: str, paths: list[Path], source: Source, size: Size, floor: fl
         plain.append(report.seconds_of(partial(loop.vectors, some)) / len(some))
     pair = report.Pair(statistics.median(ours), statistics.median(plain))
     limit = f"{1 / pair.ours:.1f} /s; {1 / pair.rival:.1f} /s"
-    return report.faster(
-        f"JPEG {what} to vector, bfloat16, 2 threads", pair, floor=floor, limit=limit
-    )
+    what = f"JPEG {files.what} to vector, {precisions.image}, 2 threads"
+    return report.faster(what, pair, floor=floor, limit=limit)
 
 
 def of_a_start(source: Source) -> Iterator[Row]:
