@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
 
-from embeddings.encoders import registry, sources
-from embeddings.encoders.sources import BUNDLED, Source
+from embeddings.encoders import names, registry, sources
+from embeddings.encoders.sources import Source
 from embeddings.models import Space
 from gallery.models import (
     CaptionEmbeddingJob,
@@ -132,7 +132,7 @@ def notice() -> str:
 
 def notice_of(space: Space | None) -> str:
     """Return the same of results that come from this space."""
-    return NOTICE if space is not None and space.name == BUNDLED else ""
+    return NOTICE if space is not None and names.is_bundled(space.name) else ""
 
 
 def _space_of(source: Source) -> Space:

@@ -163,7 +163,8 @@ def _make(source: Source, folder: Path) -> None:
 
 
 def _run(source: Source, output: Path) -> None:
-    command = (sys.executable, "-m", "embeddings.encoders.export", source.folder, output)
+    program = (sys.executable, "-m", "embeddings.encoders.export")
+    command = (*program, str(output), *map(str, source.folders))
     try:
         done = subprocess.run(
             command,
@@ -211,8 +212,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def _name(source: Source) -> str:
     versions = " ".join(f"{name}={version(name)}" for name in _VERSIONS)
     made_with = hashlib.sha256(f"{FORMAT} {versions}".encode()).hexdigest()[:12]
-    title = re.sub(r"[^A-Za-z0-9.]+", "-", source.name.rpartition("/")[2])[:40].strip("-")
-    return f"{title}-{source.revision[:40]}-{made_with}"
+    title = re.sub(r"[^A-Za-z0-9.]+", "-", source.title)[:40].strip("-")
+    return f"{title}-{source.files_id}-{made_with}"
 
 
 def _sha256(file: Path) -> str:

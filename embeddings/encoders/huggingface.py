@@ -1,7 +1,6 @@
-"""Encoders in Hugging Face layout, run by torch: CLIP, SigLIP, dual encoders and their like.
+"""Encoders run by torch: what `reading` finds in a folder, or in two.
 
-Whatever `AutoModel` loads and gives image and text features serves. Weights are read from
-safetensors only, and no code from the folder is ever run.
+Weights are read from safetensors only, and no code from the folder is ever run.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class TorchEncoder:
         # Weights are shared by threads, and two forward passes at once only slow each other down.
         self._lock = threading.Lock()
         try:
-            parts = reading.read(source.folder)
+            parts = reading.read(*source.folders)
             self._model = parts.model.to(self._device)
             self._image_dtype = choose_dtype(precision, self._device, self._model.num_parameters())
             self._tokens = Tokens(parts.tokenizer, parts.text_options)
-            self.framing = parts.framing
+            self.framing = parts.framing.in_manner(source.manner)
             self._scale, self._shift = (
                 torch.from_numpy(values).view(1, 3, 1, 1).to(self._device)
                 for values in (parts.scale, parts.shift)

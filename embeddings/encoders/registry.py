@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 from django.conf import settings
 
-from embeddings.encoders import accelerators, sources
+from embeddings.encoders import accelerators, folders, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
 from embeddings.encoders.sources import Source
@@ -56,6 +56,7 @@ def load(space: Space) -> Encoder:
 
 def open_source(source: Source) -> Encoder:
     """Load an encoder from its files. Raise EncoderUnavailable when they are no encoder."""
+    folders.check(*source.folders)  # at once, where the libraries that read it take seconds
     if _is_for_cpu():
         try:
             return CpuEncoder(
