@@ -24,7 +24,7 @@ from bench import _report as report
 from bench._report import Row
 
 BATCH = 8
-RUNS_OF_TEXTS, RUNS_OF_IMAGES = 30, 3
+RUNS_OF_TEXTS, RUNS_OF_IMAGES = 40, 8
 TEXT = "two red boats at night"
 
 

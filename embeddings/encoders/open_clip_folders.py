@@ -109,7 +109,8 @@ def texts(folder: Path, model: Any = None) -> Texts:
             vocabularies.put_before(tokenizer.backend_tokenizer, sentencepieces.canonical())
     else:
         tokenizer = CLIPTokenizer.from_pretrained(str(folder))
-    vocabularies.check(tokenizer, said.get("vocab_size", _VOCABULARY))
+    if "hf_model_name" not in said:  # whose own configuration says it
+        vocabularies.check(tokenizer, said.get("vocab_size", _VOCABULARY))
     options = text_options(
         tokenizer,
         positions=said.get("context_length", _CONTEXT),
@@ -160,7 +161,10 @@ def _foreign(config: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
         options["text_cfg"] = text | {"hf_model_pretrained": False}
     if "timm_model_name" in config["vision_cfg"]:
         options["vision_cfg"] = config["vision_cfg"] | {"timm_model_pretrained": False}
-    model = (CustomTextCLIP if is_custom else CLIP)(**options)
+    try:
+        model = (CustomTextCLIP if is_custom else CLIP)(**options)
+    except TypeError as error:  # it captions too, or is made otherwise
+        raise ValueError(f"open_clip's {error}") from error
     _fill(model, weights)
     return OpenClip(model)
 

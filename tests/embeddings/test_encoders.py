@@ -7,14 +7,15 @@ import threading
 import numpy as np
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils import filter_repo_objects
 from PIL import Image
 
-from embeddings.encoders import registry, sources
+from embeddings.encoders import folders, hub, registry, sources
 from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
-from tests.encoders import make_encoder, reference
+from tests.encoders import make_encoder, make_open_clip, reference
 
 
 @pytest.fixture
@@ -121,6 +122,23 @@ def test_a_model_without_safetensors_is_refused_with_a_sentence(hub_cache):
     (hub_cache[0] / "model.safetensors").unlink()
     with pytest.raises(EncoderUnavailable, match="has no safetensors"):
         sources.find("nobody/clip")
+
+
+def test_of_open_clip_in_the_hubs_cache_no_other_weights_are_looked_for(hub_cache):
+    main, _ = hub_cache
+    shutil.rmtree(main)
+    make_open_clip(main)
+    source = sources.find("nobody/clip")
+    assert source.folder == main
+    assert folders.kind_of(source.folder) == folders.Kind.OPEN_CLIP
+
+
+def test_of_a_model_on_the_hub_nothing_is_fetched_that_could_be_code():
+    needed = ["config.json", "merges.txt", "spiece.model", "model-00001-of-00002.safetensors",
+              "1_Pooling/config.json", "2_Dense/model.safetensors"]  # fmt: skip
+    others = ["pytorch_model.bin", "2_Dense/pytorch_model.bin", "modeling_clip.py", "model.onnx",
+              "open_clip_model.safetensors", "clip.pt"]  # fmt: skip
+    assert list(filter_repo_objects([*needed, *others], allow_patterns=list(hub.FILES))) == needed
 
 
 def test_many_threads_get_what_one_gets(tmp_path):
