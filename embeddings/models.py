@@ -6,13 +6,13 @@ subject; `nearest()` then searches it. See docs/plugin.md.
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
 from pgvector.django import HalfVectorField
 
+from embeddings.encoders import names
 from embeddings.encoders.precisions import TOWERS
 
 
@@ -78,7 +78,7 @@ class Space(models.Model):
     @property
     def title(self) -> str:
         """The encoder's name to show: of a folder only its last part."""
-        return PurePath(self.name).name if PurePath(self.name).is_absolute() else self.name
+        return names.title_of(self.name)
 
 
 class AbstractEmbedding(models.Model):

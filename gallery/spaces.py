@@ -16,8 +16,8 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from embeddings.encoders import registry, sources
-from embeddings.encoders.sources import BUNDLED, Source
+from embeddings.encoders import names, registry, sources
+from embeddings.encoders.sources import Source
 from embeddings.models import Space
 from gallery.errors import SpaceRefused
 from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, State
@@ -229,7 +229,7 @@ def notice() -> str:
 
 def notice_of(space: Space | None) -> str:
     """Return the same of results that come from this space."""
-    return NOTICE if space is not None and space.name == BUNDLED else ""
+    return NOTICE if space is not None and names.is_bundled(space.name) else ""
 
 
 def width_of(source: Source) -> int:

@@ -252,11 +252,15 @@ class Environment(BaseSettings):
 
     ENCODER: str = Field(
         default="",
-        description="Encoder of a new gallery: `bundled`, a folder, or a hub id; empty: "
-        "`openai/clip-vit-base-patch32` where it can be had, else `bundled`.",
+        description="Encoder of a new gallery: `bundled`, a folder, a hub id, or two as "
+        "`TEXT+IMAGE`; `#letterbox` or `#crops` behind it says how images far from square are "
+        "looked at, see docs/encoders.md; empty: `openai/clip-vit-base-patch32` where it can be "
+        "had, else `bundled`.",
     )
     ENCODER_REVISION: str = Field(
-        default="main", description="Git revision of a hub encoder; pin a commit in production."
+        default="main",
+        description="Git revision of a hub encoder, of a pair both with a + between; pin "
+        "a commit in production.",
     )
     ENCODER_DEVICE: str = Field(
         default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`: where encoders run."

@@ -56,7 +56,7 @@ class CpuEncoder:
         self._export = exports.find(source, cache)
         self._text, self._image = _Once(self._open_text), _Once(self._open_image)
         self.dimensions = self._export.dimensions
-        self.framing = self._export.framing
+        self.framing = self._export.framing.in_manner(source.manner)
 
     def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
         """Return (n, dimensions) of images by what is looked at of them."""

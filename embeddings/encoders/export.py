@@ -1,6 +1,6 @@
 """Writes an encoder's towers as ONNX files. Run as a program, for torch costs seconds and memory:
 
-    python -m embeddings.encoders.export FOLDER OUTPUT
+    python -m embeddings.encoders.export OUTPUT FOLDER [FOLDER OF THE TEXT TOWER]
 
 It says in OUTPUT/encoder.json what whoever runs the files must know. When it fails, the last line
 of stderr is why.
@@ -141,4 +141,5 @@ def _check(cosine: float, what: str) -> None:
 
 
 if __name__ == "__main__":
-    export(reading.read(Path(sys.argv[1])), Path(sys.argv[2]))
+    output, *folders = (Path(argument) for argument in sys.argv[1:])
+    export(reading.read(*folders), output)

@@ -90,7 +90,9 @@ def _find(source: Source, cache: Path, *, broken: Export | None) -> Export:
 def _write(source: Source, part: Path) -> None:
     log.info("Exporting the encoder %s: once, in a minute or less.", source.name)
     started = time.monotonic()
-    ended = programs.run("embeddings.encoders.export", source.folder, part, seconds=SECONDS)
+    ended = programs.run(
+        "embeddings.encoders.export", part, *source.folders, seconds=SECONDS
+    )
     if ended.code and ended.code > 0 and not (part / TOKENIZER_FILE).exists():
         raise EncoderUnavailable(
             f"The folder {source.folder} holds no encoder that can be used: {ended.why}"
@@ -115,5 +117,5 @@ def versions() -> str:
 
 def _name(source: Source) -> str:
     made_with = hashlib.sha256(versions().encode()).hexdigest()[:12]
-    title = re.sub(r"[^A-Za-z0-9.]+", "-", source.name.rpartition("/")[2])[:40].strip("-")
-    return f"{title}-{source.revision[:40]}-{made_with}"
+    title = re.sub(r"[^A-Za-z0-9.]+", "-", source.title)[:40].strip("-")
+    return f"{title}-{source.files_id}-{made_with}"

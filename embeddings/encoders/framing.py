@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -53,6 +53,10 @@ class Framing:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def in_manner(self, manner: Manner) -> Self:
+        """Return the same with another way of looking at what is far from square."""
+        return replace(self, manner=manner)
 
     @property
     def edge(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,13 +17,14 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from embeddings.encoders import folders
 from embeddings.errors import EncoderUnavailable
 
 MAIN = "main"
 ANSWERS_WITHIN_SECONDS = 4
 CONVERSION_BOT, CONVERSION_TITLE = "SFconvertbot", "Adding `safetensors` variant of this model"
 # Nothing that could be code is ever fetched: no pickles, no Python.
-FILES = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "[0-9]_*/model*.safetensors")
 _ERRORS = (
     HFValidationError,
     HfHubHTTPError,
@@ -38,7 +41,9 @@ def snapshot_of(name: str, revision: str) -> Path:
     """
     try:
         folder = _download(name, revision)
-        if revision == MAIN and not any(folder.glob("*.safetensors")):
+        if _is_of_open_clip(folder):
+            return _download(name, revision, [*FILES, folders.OPEN_CLIP_WEIGHTS])
+        if revision == MAIN and not _has_weights(folder):
             folder = _cached_conversion(folder) or _download(name, _conversion_of(name))
     except _ERRORS as error:
         raise EncoderUnavailable(
@@ -48,12 +53,25 @@ def snapshot_of(name: str, revision: str) -> Path:
     return folder
 
 
-def _download(name: str, revision: str) -> Path:
+def _is_of_open_clip(folder: Path) -> bool:
+    """Whether other weights are wanted, which most folders that hold both need not fetch."""
+    with suppress(ValueError):  # it is told when the encoder is opened
+        return folders.is_of_open_clip(folder)
+    return False
+
+
+def _has_weights(folder: Path) -> bool:
+    with suppress(ValueError):
+        folder = folders.root_of(folder)
+    return any(folder.glob("*.safetensors"))
+
+
+def _download(name: str, revision: str, files: Sequence[str] = FILES) -> Path:
     return Path(
         snapshot_download(
             name,
             revision=revision,
-            allow_patterns=FILES,
+            allow_patterns=list(files),
             etag_timeout=ANSWERS_WITHIN_SECONDS,
             local_files_only=not answers(),
         )

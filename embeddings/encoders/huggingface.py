@@ -1,7 +1,6 @@
-"""Encoders in Hugging Face layout, run by torch: CLIP, SigLIP, dual encoders and their like.
+"""Encoders run by torch: what `reading` finds in a folder, or in two.
 
-Whatever `AutoModel` loads and gives image and text features serves. Weights are read from
-safetensors only, and no code from the folder is ever run.
+Weights are read from safetensors only, and no code from the folder is ever run.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ class TorchEncoder:
         # Two texts at once only slow each other down.
         self._lock = threading.Lock()
         try:
-            parts = reading.read(source.folder)
+            parts = reading.read(*source.folders)
             self._model = parts.model.to(self._device)
             dtype = choose_dtype(precision, self._device, self._model.num_parameters())
             self._tokens = Tokens(parts.tokenizer, parts.text_options)
-            self.framing = parts.framing
+            self.framing = parts.framing.in_manner(source.manner)
             # A processor's graphs are made by other runtimes: see `cpu`.
             compiled_from = COMPILED_FROM if self._device.type == "cuda" else 0
             self._images = ImageTower(parts, self._device, dtype, compiled_from=compiled_from)

@@ -1,58 +1,157 @@
-"""What an encoder's folder says of itself, read by transformers: model, tokenizer, sizes."""
+"""What an encoder's folders say of themselves, read by transformers: model, tokenizer, sizes.
+
+Of a pair, the text tower is read from one folder and the image tower from another.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from PIL.Image import new as new_image
-from tokenizers import Tokenizer
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+)
 from transformers.utils import logging as transformers_logging
 
+from embeddings.encoders import folders, open_clip_folders, sentence_towers, vocabularies
+from embeddings.encoders.folders import Kind
 from embeddings.encoders.framing import Framing
-from embeddings.encoders.tokens import IDS, MASK, TYPES, TextOptions
+from embeddings.encoders.parts import Channels, Images, Parts, Texts, check_numbers, features_of
+from embeddings.encoders.parts import text_options as options_of
+from embeddings.encoders.tokens import TextOptions, Tokens
+
+__all__ = ["Parts", "features_of", "framing_of", "parts_of", "read"]
 
 transformers_logging.disable_progress_bar()
 
-Channels = NDArray[np.float32]  # (3,): red, green, blue
-
 _ODD_SIZE = (61, 47)  # pixels of an image that shows how a processor cuts and scales
-_LONGEST = 512  # tokens
+_FEATURES = ("get_image_features", "get_text_features")
 
 
-@dataclass(frozen=True)
-class Parts:
-    """An encoder as it was loaded: float32, on the CPU, in evaluation."""
+def read(folder: Path, text_folder: Path | None = None) -> Parts:
+    """Load an encoder; of a pair the text tower is in a folder of its own.
 
-    model: Any
-    tokenizer: Tokenizer
-    text_options: TextOptions
-    framing: Framing
-    # Of a pixel's value from 0 to 255, (3,) each: the tower is given value * scale - shift.
-    scale: Channels
-    shift: Channels
-
-
-def read(folder: Path) -> Parts:
-    """Load an encoder. Raises whatever foreign parsers raise on what is none."""
-    model = _model(folder)
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    processor = AutoImageProcessor.from_pretrained(
-        str(folder), trust_remote_code=False, backend="pil"
-    )
-    return parts_of(model, tokenizer, processor)
+    Raise ValueError for what is none, and whatever foreign parsers raise.
+    """
+    images = _images(folder)
+    texts = _texts(folder, images.model) if text_folder is None else _texts(text_folder)
+    parts = Parts.joined(texts, images)
+    _check_features(parts)
+    return parts
 
 
 def parts_of(model: Any, tokenizer: Any, processor: Any) -> Parts:
     """Return what is needed of what transformers loads or makes. Raise ValueError as below."""
-    framing, scale, shift = framing_of(processor)
-    options = _text_options(model.config, tokenizer)
-    return Parts(model, tokenizer.backend_tokenizer, options, framing, scale, shift)
+    texts = Texts(model, tokenizer.backend_tokenizer, _text_options(model.config, tokenizer))
+    return Parts.joined(texts, Images(model, *framing_of(processor)))
+
+
+def _images(folder: Path) -> Images:
+    if folders.kind_of(folder) == Kind.OPEN_CLIP:
+        return open_clip_folders.images(folder)
+    root = folders.root_of(folder)
+    model = _model(root)
+    processor = AutoImageProcessor.from_pretrained(
+        str(root), trust_remote_code=False, backend="pil"
+    )
+    return Images(model, *framing_of(processor))
+
+
+def _texts(folder: Path, model: Any = None) -> Texts:
+    """`model` is the one of the folder, where it was loaded for its images."""
+    kind = folders.kind_of(folder)
+    if kind in folders.TEXTS_ALONE:
+        return sentence_towers.read(folder)
+    if kind == Kind.OPEN_CLIP:
+        return open_clip_folders.texts(folder, model)
+    root = folders.root_of(folder)
+    model = model or _model(root)
+    tokenizer = vocabularies.of(root, model.config.model_type)
+    vocabularies.check(tokenizer, _embedded(model.config))
+    return Texts(model, tokenizer.backend_tokenizer, _text_options(model.config, tokenizer))
+
+
+def _model(folder: Path) -> Any:
+    _check_architecture(folder)
+    model, report = AutoModel.from_pretrained(
+        str(folder),
+        use_safetensors=True,
+        trust_remote_code=False,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # told below, and in one sentence
+        output_loading_info=True,
+    )
+    if wrong := sorted(str(one[0]) for one in report["mismatched_keys"]):
+        raise ValueError(
+            f"{len(wrong)} of its weights are of another size than {folders.CONFIG} says, "
+            f"such as {wrong[0]}"
+        )
+    if missing := report["missing_keys"]:
+        # They would be filled at random, in each process in another way.
+        raise ValueError(f"its checkpoint lacks {len(missing)} weights")
+    check_numbers(model)
+    return model.eval()
+
+
+def _check_architecture(folder: Path) -> None:
+    """Raise ValueError unless it encodes images and texts: before gigabytes of it are loaded."""
+    said = folders.read_json(folder / folders.CONFIG)
+    model_type = said.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        code = ", and code from a folder is never run" if "auto_map" in said else ""
+        raise ValueError(
+            f"transformers {transformers.__version__} knows no model of type {model_type!r}{code}"
+        )
+    config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    model = MODEL_MAPPING.get(type(config), None)
+    if model is None or not all(hasattr(model, feature) for feature in _FEATURES):
+        name = getattr(model, "__name__", model_type)
+        raise ValueError(f"{name} does not encode both images and texts")
+
+
+def _check_features(parts: Parts) -> None:
+    """Raise ValueError unless a text and an image come out as vectors of the same width."""
+    tokens = Tokens(parts.tokenizer, parts.text_options).arrays(["a boat"])
+    pixels = torch.zeros(1, 3, parts.framing.height, parts.framing.width)
+    with torch.inference_mode():
+        texts = {name: torch.from_numpy(values) for name, values in tokens.items()}
+        text = features_of(parts.model.get_text_features(**texts))
+        image = features_of(parts.model.get_image_features(pixel_values=pixels))
+    if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1]:
+        raise ValueError(
+            f"it gives {image.shape[-1]} dimensions for images and {text.shape[-1]} for texts"
+        )
+    if not (text.isfinite().all() and image.isfinite().all()):
+        raise ValueError("its vectors are no numbers")
+
+
+def _text_config(config: Any) -> Any:
+    return getattr(config, "text_config", config)
+
+
+def _embedded(config: Any) -> int:
+    """Return how many tokens a text tower knows."""
+    return int(getattr(_text_config(config), "vocab_size", 0) or 0)
+
+
+def _text_options(config: Any, tokenizer: Any) -> TextOptions:
+    positions = getattr(_text_config(config), "max_position_embeddings", None)
+    # SigLIP was trained with every text padded to full length; a shorter one gives other
+    # vectors. CLIP looks at the end-of-text token: padding changes nothing and costs time.
+    return options_of(
+        tokenizer,
+        positions=int(positions or tokenizer.model_max_length),
+        pads_fully="siglip" in config.model_type,
+    )
 
 
 def framing_of(processor: Any) -> tuple[Framing, Channels, Channels]:
@@ -64,40 +163,6 @@ def framing_of(processor: Any) -> tuple[Framing, Channels, Channels]:
     framing = _framing(processor, bars=shift / scale)
     _check_framing(framing, processor, scale, shift)
     return framing, scale, shift
-
-
-def _model(folder: Path) -> Any:
-    model, report = AutoModel.from_pretrained(
-        str(folder),
-        use_safetensors=True,
-        trust_remote_code=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    for feature in ("get_image_features", "get_text_features"):
-        if not hasattr(model, feature):
-            raise ValueError(f"{type(model).__name__} does not encode both images and texts")
-    if missing := report["missing_keys"]:
-        # They would be filled at random, in each process in another way.
-        raise ValueError(f"its checkpoint lacks {len(missing)} weights")
-    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise ValueError("its checkpoint holds weights that are no numbers")
-    return model.eval()
-
-
-def _text_options(config: Any, tokenizer: Any) -> TextOptions:
-    tower = getattr(config, "text_config", config)
-    longest = getattr(tower, "max_position_embeddings", None) or tokenizer.model_max_length
-    return TextOptions(
-        longest=min(int(longest), _LONGEST),
-        # SigLIP was trained with every text padded to full length; a shorter one gives other
-        # vectors. CLIP looks at the end-of-text token: padding changes nothing and costs time.
-        pads_fully="siglip" in config.model_type,
-        pads_left=tokenizer.padding_side == "left",
-        pad_id=int(tokenizer.pad_token_id or 0),
-        unknown_id=tokenizer.unk_token_id,
-        inputs=tuple(name for name in (IDS, MASK, TYPES) if name in tokenizer.model_input_names),
-    )
 
 
 def _framing(processor: Any, *, bars: Channels) -> Framing:
@@ -155,9 +220,3 @@ def _check_framing(framing: Framing, processor: Any, scale: Channels, shift: Cha
 def _processed(processor: Any, image: Any) -> NDArray[np.float32]:
     pixels = processor(images=[image], return_tensors="np")["pixel_values"][0]
     return np.asarray(pixels, np.float32)
-
-
-def features_of(output: Any) -> torch.Tensor:
-    """Return the features of what `get_image_features` or its sister gives, (n, dimensions)."""
-    # transformers 5 wraps the features; the remote code of older models does not.
-    return getattr(output, "pooler_output", output)  # type: ignore[no-any-return]  # a tensor in either case

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from embeddings import proofs
-from embeddings.encoders import accelerators, exports, precisions, sources
+from embeddings.encoders import accelerators, exports, folders, precisions, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
 from embeddings.encoders.precisions import Precisions
@@ -137,6 +137,7 @@ def open_source(source: Source, wanted: Precisions | None = None) -> Encoder:
 
     Raise EncoderUnavailable when they are no encoder.
     """
+    folders.check(*source.folders)  # at once, where the libraries that read it take seconds
     if _is_for_cpu():
         try:
             return CpuEncoder(

@@ -4,18 +4,20 @@ import contextlib
 import fcntl
 import shutil
 import threading
+from fnmatch import fnmatch
 
 import numpy as np
 import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from embeddings.encoders import comparing, exports, registry, sources
+from embeddings.encoders import comparing, exports, folders, hub, registry, sources
+from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.encoders.precisions import BFLOAT16, INT8, INT8_BLOCKS, Precisions
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
-from tests.encoders import make_encoder, reference
+from tests.encoders import make_encoder, make_open_clip, reference
 
 
 @pytest.fixture
@@ -62,28 +64,10 @@ def test_the_revision_is_of_the_contents(folder):
     assert sources.find(str(folder)).revision != first.revision
 
 
-def break_weights(folder):
+def test_cut_weights_are_refused_with_a_sentence(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
-
-
-def make_pickle(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-
-
-def remove(name):
-    return lambda folder: (folder / name).unlink()
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [break_weights, make_pickle, remove("config.json"), remove("model.safetensors"),
-     remove("tokenizer.json"), remove("preprocessor_config.json")],
-    ids=["cut weights", "pickle", "no config", "no weights", "no tokenizer", "no processor"],
-)  # fmt: skip
-def test_a_folder_that_is_no_encoder_is_refused_with_a_sentence(folder, harm):
-    harm(folder)
-    with pytest.raises(EncoderUnavailable):
+    with pytest.raises(EncoderUnavailable, match="holds no encoder that can be used"):
         registry.open_source(sources.find(str(folder)))
 
 
@@ -173,6 +157,24 @@ def test_a_model_without_safetensors_is_refused_with_a_sentence(hub_cache):
         sources.find("nobody/clip")
 
 
+def test_of_open_clip_in_the_hubs_cache_no_other_weights_are_looked_for(hub_cache):
+    main, _ = hub_cache
+    shutil.rmtree(main)
+    make_open_clip(main)
+    source = sources.find("nobody/clip")
+    assert source.folder == main
+    assert folders.kind_of(source.folder) == folders.Kind.OPEN_CLIP
+
+
+def test_of_a_model_on_the_hub_nothing_is_fetched_that_could_be_code():
+    needed = ["config.json", "merges.txt", "spiece.model", "model-00001-of-00002.safetensors",
+              "1_Pooling/config.json", "2_Dense/model.safetensors"]  # fmt: skip
+    others = ["pytorch_model.bin", "2_Dense/pytorch_model.bin", "modeling_clip.py", "model.onnx",
+              "open_clip_model.safetensors", "clip.pt"]  # fmt: skip
+    fetched = [name for name in needed + others if any(fnmatch(name, one) for one in hub.FILES)]
+    assert fetched == needed
+
+
 def test_many_threads_get_what_one_gets(tmp_path):
     encoder = registry.open_source(sources.find(str(make_encoder("siglip", tmp_path))))
     texts = ["two red boats at night", "a", "a big yellow moon over the sea"]
@@ -194,16 +196,6 @@ def test_many_threads_get_what_one_gets(tmp_path):
     assert wrong == []
 
 
-def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
-    folder = make_encoder("clip", tmp_path)
-    config = folder / "config.json"
-    config.write_text(
-        config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 4')
-    )
-    with pytest.raises(EncoderUnavailable, match=r"lacks .* weights"):
-        registry.open_source(sources.find(str(folder)))
-
-
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer_config.json", "preprocessor_config.json"]
 )
@@ -211,7 +203,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path):
 def test_a_configuration_of_nonsense_is_refused_or_makes_no_difference(folder, name, content):
     (folder / name).write_text(content)
     with contextlib.suppress(EncoderUnavailable):
-        encoder = registry.open_source(sources.find(str(folder)))
+        encoder = TorchEncoder(sources.find(str(folder)), device="cpu", precision="float32")
         assert encoder.encode_texts(["a boat"]).shape == (1, encoder.dimensions)
 
 
