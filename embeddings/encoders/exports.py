@@ -90,9 +90,7 @@ def _find(source: Source, cache: Path, *, broken: Export | None) -> Export:
 def _write(source: Source, part: Path) -> None:
     log.info("Exporting the encoder %s: once, in a minute or less.", source.name)
     started = time.monotonic()
-    ended = programs.run(
-        "embeddings.encoders.export", part, *source.folders, seconds=SECONDS
-    )
+    ended = programs.run("embeddings.encoders.export", part, *source.folders, seconds=SECONDS)
     if ended.code and ended.code > 0 and not (part / TOKENIZER_FILE).exists():
         raise EncoderUnavailable(
             f"The folder {source.folder} holds no encoder that can be used: {ended.why}"

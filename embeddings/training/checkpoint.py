@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from embeddings.encoders import reading
+from embeddings.encoders import folders, reading
+from embeddings.encoders.framing import Manner
 from embeddings.encoders.reading import Parts
 from embeddings.encoders.sources import Source
 from embeddings.errors import TrainingFailed
@@ -52,7 +53,13 @@ class Checkpoint:
 
 
 def load(source: Source) -> Checkpoint:
-    """Return an encoder in float32. Raise TrainingFailed where it is none."""
+    """Return an encoder in float32. Raise TrainingFailed where it is none, or none that trains."""
+    is_one = source.text_folder is None and source.manner == Manner.TRAINED
+    if not is_one or folders.is_of_open_clip(source.folder):
+        raise TrainingFailed(
+            f"{source.name} cannot be trained further: only one encoder in transformers' layout, "
+            "without #letterbox or #crops, can be."
+        )
     try:
         return Checkpoint(reading.read(source.folder), source.folder)
     except Exception as error:

@@ -296,3 +296,9 @@ def test_no_base_is_changed_on_disk(tmp_path):
     course.learner.checkpoint().save(tmp_path / "encoder")
     assert {file.name: file.read_bytes() for file in BUNDLED_FOLDER.iterdir()} == before
     assert type(AutoModel.from_pretrained(tmp_path / "encoder")).__name__ == "CLIPModel"
+
+
+@pytest.mark.parametrize("name", ["bundled+bundled", "bundled#crops"])
+def test_a_pair_or_another_manner_is_not_trained_further(name):
+    with pytest.raises(TrainingFailed, match="cannot be trained further"):
+        checkpoint.load(find(name))
