@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from embeddings.encoders import sources
+from embeddings.encoders.names import EncoderName
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
 from gallery import spaces
@@ -45,7 +46,8 @@ def begin_later(encoder_name: str) -> Space:
     """Return the same, maybe unprepared: then a worker opens its encoder."""
     source = sources.check(encoder_name)
     # Of an id on the hub only who has fetched the files knows the revision.
-    name, revision = (encoder_name, "") if source is None else (source.name, source.revision)
+    asked = str(EncoderName.parse(encoder_name)), ""
+    name, revision = asked if source is None else (source.name, source.revision)
     with transaction.atomic():
         spaces.hold_alone()
         space = _in_use(name, revision)
@@ -71,7 +73,7 @@ def prepare(space: Space) -> Space:
         other = known.exclude(pk=space.pk).first()
         if other is None:
             _unprepared(space).exclude(trouble="").update(trouble="", is_paused=False)
-            _unprepared(space).update(revision=source.revision, dimensions=width)
+            _unprepared(space).update(name=source.name, revision=source.revision, dimensions=width)
         elif other.state == Space.State.RETIRED and drop_unprepared(space):
             _fill(other)
         found = other or Space.objects.filter(pk=space.pk).first()
