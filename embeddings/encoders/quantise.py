@@ -155,13 +155,14 @@ def _constant_rounded(graph: _Graph, node: NodeProto, weights: Floats) -> str:
 
 def _smooth(graph: _Graph, known: Ranges) -> dict[str, Floats]:
     """Divide the channels of what is normalised just before; return by how much, (channels,)."""
-    uses = Counter(name for node in graph.model.graph.node for name in node.input)
+    uses = Counter(name for node in graph.read() for name in node.input)
+    uses.update(one.name for one in graph.model.graph.output)
     weights_by_input: dict[str, list[Floats]] = {}
-    for node in graph.model.graph.node:
+    for node in graph.read():
         if node.op_type != "Conv" and (weights := graph.weights_of(node)) is not None:
             weights_by_input.setdefault(node.input[0], []).append(weights)
     smoothed = {}
-    for node in graph.model.graph.node:
+    for node in graph.read():
         consumers = weights_by_input.get(node.output[0], [])
         if node.op_type != "LayerNormalization" or uses[node.output[0]] != len(consumers):
             continue
