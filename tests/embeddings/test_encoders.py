@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 
 import numpy as np
 import pytest
+from django.db import connections
 from huggingface_hub import constants
 from PIL import Image
 
@@ -224,6 +225,7 @@ def copies(tmp_path, n):
     return found
 
 
+@pytest.mark.django_db
 def test_of_few_encoders_each_is_loaded_once_and_the_one_used_least_lately_goes(tmp_path):
     spaces = copies(tmp_path, registry.MOST + 1)
     loaded = [registry.load(space) for space in spaces[:-1]]
@@ -234,6 +236,7 @@ def test_of_few_encoders_each_is_loaded_once_and_the_one_used_least_lately_goes(
     assert registry.load(spaces[1]) is not loaded[1]
 
 
+@pytest.mark.django_db
 def test_a_process_lets_go_of_encoders_of_which_there_is_no_space_any_more(tmp_path):
     spaces = copies(tmp_path, 2)
     loaded = [registry.load(space) for space in spaces]
@@ -242,13 +245,19 @@ def test_a_process_lets_go_of_encoders_of_which_there_is_no_space_any_more(tmp_p
     assert registry.load(spaces[1]) is not loaded[1]
 
 
+@pytest.mark.django_db(transaction=True)
 def test_while_one_encoder_is_loaded_others_are_used(tmp_path, settings):
     slow, other = copies(tmp_path, 2)
     loaded = registry.load(other)
     export = exports.find(sources.find(slow.name), sources.cache_dir()).folder
     cache = settings.ENCODER_CACHE_DIR = tmp_path / "cache"
     cache.mkdir()
-    loading = threading.Thread(target=registry.load, args=(slow,))
+
+    def load() -> None:
+        registry.load(slow)
+        connections.close_all()
+
+    loading = threading.Thread(target=load)
     with (cache / f"{export.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # as by a process that exports it just now
         loading.start()

@@ -14,7 +14,7 @@ from embeddings.errors import TrainingFailed
 from embeddings.training import state
 from embeddings.training.loop import STATE, Training
 from embeddings.training.run import Run
-from tests.embeddings.trainer import course
+from tests.embeddings.trainer import PROGRAM, course
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +60,7 @@ def test_a_training_that_died_at_a_step_ends_with_the_same_bits(tmp_path, uninte
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_is_gone_on_with_to_the_same_bits(tmp_path, uninterrupted):
-    command = [sys.executable, "-m", "tests.embeddings.trainer", str(tmp_path)]
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     for line in killed.stdout:
         if line.strip() == "3":

@@ -1,4 +1,4 @@
-"""A training in a process of its own, to be killed: `python -m tests.embeddings.trainer DIR`."""
+"""A training in a process of its own, to be killed: see PROGRAM."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from embeddings.training.loop import Course, Training
 from embeddings.training.options import Base, TrainingOptions
 from tests.embeddings import colours
 
+# To be run by `python -c`, with a folder as its argument. Models of Django are loaded on the way.
+PROGRAM = "import django; django.setup(); from tests.embeddings import trainer; trainer.main()"
 TINY = Architecture(side=32, patch=16, image_width=64, image_layers=1, text_width=64, text_layers=1)
 
 
@@ -27,7 +29,7 @@ def course(folder: Path, *, save_seconds: float = 1e9) -> Course:
     return courses.of_examples(lessons, Base(architecture=TINY), None, options)
 
 
-if __name__ == "__main__":
+def main() -> None:
     where = Path(sys.argv[1])
     for row in Training(course(where, save_seconds=0), where).epochs():
         sys.stdout.write(f"{row['epoch']}\n")

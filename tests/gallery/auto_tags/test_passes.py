@@ -33,6 +33,7 @@ from gallery.models import (
     TagSuggestion,
 )
 from gallery.removal import delete_images
+from gallery.switching import filling
 from tests.encoders import make_encoder
 from tests.gallery.auto_tags.library import (
     PROMPT,
@@ -296,7 +297,7 @@ def test_after_a_switch_all_is_computed_in_the_new_space_and_answers_stay(space,
     tag = auto_tag(mode=TagMode.APPLY)
     compare()
     answers.give(tag, Answer.REJECT, uuids(boats[:1]), by=None)
-    new = spaces.begin_filling(str(make_encoder("clip", tmp_path / "other")))
+    new = filling.begin(str(make_encoder("clip", tmp_path / "other")))
     # There, the second and third boat and two others fit; the fourth has no vector yet.
     fitting = np.concatenate([boats[:3], others[:2]])
     store(fitting, vectors_at(new, [0.6] * 5), new)

@@ -80,13 +80,14 @@ def test_until_it_is_opened_nothing_is_done_in_a_space_but_giving_it_up(images, 
         ("/not/there", "There is no encoder folder"),
         ("my encoder", "neither a folder nor the id of a model"),
         ("{empty}", "it has no config.json"),
-        ("{pickle}", "it has no safetensors"),
+        ("{pickle}", "its weights are a pickle .*only safetensors are read"),
     ],
 )
 def test_a_slip_of_the_pen_is_told_at_once(old, tmp_path, name, sentence):
     for kind in ("empty", "pickle"):
         (tmp_path / kind).mkdir()
-    (tmp_path / "pickle" / "config.json").write_text("{}")
+    (tmp_path / "pickle" / "config.json").write_text('{"model_type": "clip"}')
+    (tmp_path / "pickle" / "pytorch_model.bin").touch()
     written = name.format(empty=tmp_path / "empty", pickle=tmp_path / "pickle")
     with pytest.raises(EncoderUnavailable, match=sentence):
         steps.fill_later(written)
