@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from gallery import pipeline, spaces
 from gallery.auto_tags import passes
 from gallery.models import Image, SuggestionState, TagSuggestion
-from tests.gallery.auto_tags.library import (
+from tests.gallery.auto_tags.crowds import (
     auto_tag,
     begin_anew,
     compare,

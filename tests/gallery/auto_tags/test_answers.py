@@ -19,7 +19,7 @@ from gallery.models import (
     TagMode,
     TagSuggestion,
 )
-from tests.gallery.auto_tags.library import (
+from tests.gallery.auto_tags.crowds import (
     auto_tag,
     begin_anew,
     compare,

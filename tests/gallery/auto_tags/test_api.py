@@ -4,7 +4,7 @@ import pytest
 
 from gallery import spaces
 from gallery.models import AutoTag, Image
-from tests.gallery.auto_tags.library import (
+from tests.gallery.auto_tags.crowds import (
     PROMPT,
     auto_tag,
     begin_anew,

@@ -8,7 +8,7 @@ from gallery import spaces
 from gallery.auto_tags import wording
 from gallery.auto_tags.preview import preview
 from gallery.models import AutoTag, Image, SuggestionState, TagMode, TagSuggestion
-from tests.gallery.auto_tags.library import (
+from tests.gallery.auto_tags.crowds import (
     PROMPT,
     auto_tag,
     begin_anew,

@@ -35,7 +35,7 @@ from gallery.models import (
 from gallery.removal import delete_images
 from gallery.switching import filling
 from tests.encoders import make_encoder
-from tests.gallery.auto_tags.library import (
+from tests.gallery.auto_tags.crowds import (
     PROMPT,
     auto_tag,
     begin_anew,

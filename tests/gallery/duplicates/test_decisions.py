@@ -26,7 +26,7 @@ from gallery.models import (
 from gallery.query import Mode, Query, TextTerm
 from gallery.search import search
 from gallery.storage.originals import Original
-from tests.gallery.auto_tags.library import auto_tag
+from tests.gallery.auto_tags.crowds import auto_tag
 from tests.gallery.duplicates.pictures import encoded, scene, stored
 from tests.rows import make_user
 from tests.workers import wait_until
