@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +72,14 @@ def processes_below(folder: Path) -> list[Running]:
         if is_alive and is_ours and process.pid != os.getpid():
             found.append(Running(process.pid, words))
     return found
+
+
+def kill_everything(folder: Path) -> None:
+    """kill -9 of all of them. Servers' children leave on their own once their parent is gone."""
+    for running in processes_below(folder):
+        with suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGKILL)
+    wait_until(lambda: not processes_below(folder))
 
 
 def wait_until(is_true: Callable[[], bool], *, seconds: float = 10) -> None:

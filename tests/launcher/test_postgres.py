@@ -17,19 +17,13 @@ from launcher.errors import ServerFailed
 from launcher.folders import make_passable
 from launcher.postgres import EmbeddedPostgres
 from launcher.servers import ROOT
-from tests.launcher.conftest import processes_below, wait_until
+from tests.launcher.conftest import kill_everything, processes_below, wait_until
 
 
 def one_value(server: EmbeddedPostgres, statement: LiteralString) -> object:
     with psycopg.connect(server.url, autocommit=True) as connection:
         row = connection.execute(statement).fetchone()
         return row[0] if row else None
-
-
-def kill_everything(folder: Path) -> None:
-    for running in processes_below(folder):
-        os.kill(running.pid, signal.SIGKILL)
-    wait_until(lambda: not processes_below(folder))
 
 
 def test_it_has_pgvector_and_the_settings_we_rely_on(data_dir: Path):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import psutil
@@ -9,7 +7,7 @@ import pytest
 import redis
 
 from launcher.redis import EmbeddedRedis
-from tests.launcher.conftest import processes_below, wait_until
+from tests.launcher.conftest import kill_everything, processes_below
 
 
 @pytest.fixture
@@ -43,9 +41,7 @@ def test_a_path_too_long_for_a_socket_gets_a_short_one(far_data_dir: Path):
 def test_it_starts_again_after_kill_9_of_every_process(data_dir: Path):
     server = EmbeddedRedis(data_dir)
     server.start()
-    for running in processes_below(data_dir):
-        os.kill(running.pid, signal.SIGKILL)
-    wait_until(lambda: not processes_below(data_dir))
+    kill_everything(data_dir)
     server.stop()
     server.start()
     assert server.is_running

@@ -25,7 +25,7 @@ from launcher.locks import FileLock
 from launcher.postgres import EmbeddedPostgres
 from launcher.redis import EmbeddedRedis
 from launcher.servers import ROOT
-from tests.launcher.conftest import processes_below, wait_until
+from tests.launcher.conftest import kill_everything, processes_below, wait_until
 
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
 
@@ -197,8 +197,7 @@ def test_the_life_of_a_site_with_kill_9_in_the_middle(new_data_dir: Path, free_p
         assert stat.S_IMODE(admin.stat().st_mode) == 0o600
         assert re.fullmatch(r"username=.+\npassword=.+\ntoken=.+\n", text)
     finally:
-        for running in processes_below(new_data_dir):
-            os.kill(running.pid, signal.SIGKILL)
+        kill_everything(new_data_dir)
         site.process.wait()
 
     site = run_site(new_data_dir, free_port)
