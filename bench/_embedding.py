@@ -47,7 +47,7 @@ def beside_the_loop(part: Part, loop: Callable[[Iterable[Path]], object], *, flo
         seconds = report.seconds_of(lambda: loop(part.paths[: part.rival_images]))
         rival.append(part.rival_images / seconds)
     return Row(
-        f"{part.name}: stored file to committed vector",
+        f"{part.name}: stored file to committed vector, {settings.ENCODER_PRECISION}",
         per_second(ours),
         per_second(rival),
         statistics.median(ours) / statistics.median(rival),
@@ -173,6 +173,24 @@ def embed_again(images: list[Image]) -> float:
     written = pipeline.embed_waiting()
     assert written == len(images)
     return time.perf_counter() - started
+
+
+def find_ranges(paths: list[Path]) -> None:
+    """Do what `tune_encoder` does for images: int8 needs the ranges of the gallery's own."""
+    from embeddings import tuning
+    from embeddings.encoders import registry
+    from embeddings.encoders.precisions import IMAGE
+    from gallery import pipeline, spaces
+    from gallery.tuning import drawing
+
+    report.tell("comparing precisions")
+    bring_in(paths)
+    pipeline.embed_waiting()
+    space = spaces.ensure()
+    for proof in tuning.tune(space, drawing.draw(space, towers=[IMAGE]), towers=[IMAGE]):
+        report.tell(f"{proof.precision}: cosine {proof.cosine_mean:.4f}")
+    registry.keep_only([])  # what is loaded next has them
+    empty()
 
 
 def empty() -> None:

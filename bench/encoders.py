@@ -183,7 +183,7 @@ def of_files(
 
     report.tell(f"files of {files.what}, {precisions.image}")
     paths = files.paths
-    encoder = opened(source, precisions, threads=1)
+    encoder = opened(source, precisions, threads=2)  # as a worker has it
     loop = PlainLoop(source.folder)
     set_threads(2)
     loop.vectors(paths[:1])

@@ -26,7 +26,8 @@ from bench._report import Row
 
 THREADS = 2
 SMALL, LARGE = (640, 480), (4000, 3000)
-SMALL_FLOOR, LARGE_FLOOR = 5.0, 8.0
+SMALL_FLOOR, LARGE_FLOOR = 5.0, 8.0  # in bfloat16
+SMALL_FLOOR_INT8, LARGE_FLOOR_INT8 = 8.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ def of_a_real_encoder(folder: Path, size: Size) -> Iterator[Row]:
             yield _embedding.beside_the_loop(part, loop, floor=floor)
             yield from _embedding.beside_its_parts(part)
             yield _embedding.with_its_record(part, loop)
+            _embedding.empty()
+        _embedding.find_ranges(small)
+    with override_settings(ENCODER=str(encoder), ENCODER_PRECISION="int8"):
+        for part, floor in ((of_small, SMALL_FLOOR_INT8), (of_large, LARGE_FLOOR_INT8)):
+            yield _embedding.beside_the_loop(part, loop, floor=floor)
             _embedding.empty()
 
 

@@ -6,7 +6,9 @@ Ours is the web server and the worker of bin/start on an embedded Postgres and R
 bench/rivals/flask_clip.py under gunicorn, two processes of four threads, which was faster here
 than one process and than Flask's own server. Both search 100,000 clustered vectors (with --quick
 20,000) and encode texts with the same ViT-B/32 of random weights, one torch thread a process, and
-both are asked in turn by the same client. Milliseconds are those of the client.
+both are asked in turn by the same client. Milliseconds are those of the client. Ours encodes in
+int8, as it does by itself once the gallery's own texts and images have proved it; with
+ENCODER_PRECISION=float32 it is asked to do as the rival does.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ WORDS = (
 )
 A_TEXT = 6  # words, so 8 tokens
 REPEATED = 40  # texts that are asked again and again
-TEXT_TOWER_BYTES = 12 * (4 * 512**2 + 2 * 512 * 2048) * 4  # weights that every text is put through
+TEXT_TOWER_WEIGHTS = 12 * (4 * 512**2 + 2 * 512 * 2048)  # that every text is put through
 API, RIVAL = "/api/v1/search", "/search"
 FLOOR = 5.0
 TIMES_SLOWER = 2.0  # at most, while an index is built
@@ -94,6 +96,7 @@ class Both:
 def main() -> None:
     given = report.options(__doc__ or "")
     size = QUICK if given.is_quick else FULL
+    os.environ.setdefault("ENCODER_PRECISION", "int8")
     with ExitStack() as stack:
         folder = stack.enter_context(_library.servers())
         encoder = folder / "encoder"
@@ -178,7 +181,9 @@ def searches(both: Both, size: Size) -> Iterator[Row]:
         one = both.in_turn(some, rival, clients=1, size=size)
         limit = ""
         if name == "new text":
-            limit = report.of_bandwidth(TEXT_TOWER_BYTES, float(np.median(one[0])) / 1000)
+            width = 1 if os.environ["ENCODER_PRECISION"].startswith("int8") else 4  # bytes
+            seconds = float(np.median(one[0])) / 1000
+            limit = report.of_bandwidth(TEXT_TOWER_WEIGHTS * width, seconds)
         for share in (50, 95):
             pair = Pair(*(float(np.percentile(taken, share)) / 1000 for taken in one))
             what = f"{size.images:,}: {name}, one client, p{share}"
