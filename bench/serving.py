@@ -95,8 +95,11 @@ class Both:
 
 def main() -> None:
     given = report.options(__doc__ or "")
-    size = QUICK if given.is_quick else FULL
     os.environ.setdefault("ENCODER_PRECISION", "int8")
+    report.show(rows(QUICK if given.is_quick else FULL), given)
+
+
+def rows(size: Size) -> Iterator[Row]:
     with ExitStack() as stack:
         folder = stack.enter_context(_library.servers())
         encoder = folder / "encoder"
@@ -107,12 +110,11 @@ def main() -> None:
         space = make_library(vectors, folder, encoder)
         del vectors
         with servers(folder, encoder) as both:
-            rows = [*searches(both, size)]
+            yield from searches(both, size)
         address = stack.enter_context(ours(folder))
-        rows += _uploads.rows(address, folder, size.uploads)
-        rows += while_building(address, size)
+        yield from _uploads.rows(address, folder, size.uploads)
+        yield from while_building(address, size)
         report.tell(f"done with {space.name}")
-    report.show(rows, given)
 
 
 def make_library(vectors: Float16s, folder: Path, encoder: Path) -> Space:

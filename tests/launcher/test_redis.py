@@ -29,6 +29,17 @@ def test_it_listens_on_no_port(server: EmbeddedRedis):
     assert process.net_connections(kind="inet") == []
 
 
+def test_what_is_kept_for_a_while_gives_way_to_tasks_when_the_memory_is_full(server: EmbeddedRedis):
+    with redis.Redis.from_url(server.url) as client:
+        client.lpush("tasks", "the first one")
+        for number in range(150):  # megabytes: more than there is room for
+            client.set(f"a search {number}", bytes(2**20), ex=3600)
+        client.lpush("tasks", "another one")
+
+        assert client.llen("tasks") == 2
+        assert client.info("stats")["evicted_keys"] > 0
+
+
 def test_a_path_too_long_for_a_socket_gets_a_short_one(far_data_dir: Path):
     server = EmbeddedRedis(far_data_dir)
     server.start()
