@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from embeddings.vectors import Vectors
 
 ROOT = Path(__file__).resolve().parent.parent
-BATCH = 16
+BATCH = 32
 TOKENS = 8
 TEXT_TOWER_WEIGHTS = 12 * (4 * 512**2 + 2 * 512 * 2048)  # that every text is put through
 IMAGE_FLOPS = 8.8e9  # of ViT-B/32 for one image

@@ -295,7 +295,7 @@ class Environment(BaseSettings):
         description="Threads of one process that encodes images on the CPU; 0: one a core.",
     )
     ENCODER_BATCH: int = Field(
-        default=16, ge=1, le=1024, description="Images encoded at once by a worker."
+        default=32, ge=1, le=1024, description="Images encoded at once by a worker."
     )
 
     INDEX_POLL_SECONDS: float = Field(
