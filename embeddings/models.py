@@ -76,6 +76,12 @@ class Space(models.Model):
         return self.dimensions > 0
 
     @property
+    def is_being_filled(self) -> bool:
+        """Whether it was begun beside an active one, and nobody searches it yet."""
+        is_begun = self.state == self.State.FILLING and self.filling_since is not None
+        return is_begun and self.filled_at is None
+
+    @property
     def title(self) -> str:
         """The encoder's name to show: of a folder only its last part."""
         return names.title_of(self.name)

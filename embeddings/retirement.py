@@ -36,9 +36,7 @@ def remove(space: Space, *, goes_on: Callable[[], bool] = lambda: True) -> bool:
     while _remove_some(space):
         if not goes_on():
             return False
-    if not all(snapshots.remove_all(model, space) for model in feed.vector_tables()):
-        return False
-    return _remove_row(space)
+    return _remove_rest(space)
 
 
 @transaction.atomic
@@ -51,12 +49,15 @@ def _remove_some(space: Space) -> bool:
 
 
 @transaction.atomic
-def _remove_row(space: Space) -> bool:
-    # Waits for whoever is just writing a vector or a job of it: they refer to this row.
+def _remove_rest(space: Space) -> bool:
+    # Waits for whoever is just writing a vector or a job of it: they refer to this row. Whoever
+    # fills it again waits for us, or has its indexes left alone.
     if not _being_removed().filter(pk=space.pk).select_for_update().exists():
         return not Space.objects.filter(pk=space.pk).exists()
     if any(model._default_manager.filter(space=space).exists() for model in _tables()):
         return False  # a worker was quicker: the next round takes it
+    if not all(snapshots.remove_all(model, space) for model in feed.vector_tables()):
+        return False
     with connection.cursor() as cursor:
         # Nobody reads on from there.
         cursor.execute("DELETE FROM embeddings_change WHERE space_id = %s", [space.pk])

@@ -75,6 +75,8 @@ def _sum_over_spaces(work: Callable[[type[AbstractEmbedding], Space], int]) -> i
 
 
 def _build_due(model: type[AbstractEmbedding], space: Space) -> int:
+    if space.is_being_filled:
+        return 0  # each index would be out of date when it is built, and takes its time from others
     built = 0
     # Twice after a cold start: what is built in seconds, then its better.
     while built < 2 and (kind := snapshots.due_kind(model, space)) is not None:

@@ -87,7 +87,8 @@ def tune(
     """Compare the faster precisions of towers with float32, and yield the row of each.
 
     It works in a thread that gives way, on as little of the sample as each tower needs. Raise
-    NotTuned when the sample is too small or another process is at it, EncoderUnavailable.
+    NotTuned when the sample is too small, another process is at it, or the space was retired, and
+    EncoderUnavailable.
     """
     for tower in towers:
         _check(sample, tower)
@@ -95,6 +96,8 @@ def tune(
         tuning = _Tuning(space, sample)
         for tower in towers:
             for precision in precisions.faster(tower):
+                if not Space.in_use().filter(pk=space.pk).exists():
+                    raise NotTuned(f"{space} was retired meanwhile.")
                 proof = _begin(space, tower, precision)
                 _end(proof, niceness.run(partial(tuning.figures, tower, precision)))
                 yield proof
@@ -230,9 +233,11 @@ def _begin(space: Space, tower: TowerName, precision: str) -> EncoderProof:
 
 
 def _end(proof: EncoderProof, found: dict[str, Any]) -> None:
-    for name, value in {**found, "attempts": 0, "made_at": timezone.now()}.items():
+    found = {**found, "attempts": 0, "made_at": timezone.now()}
+    for name, value in found.items():
         setattr(proof, name, value)
-    proof.save(update_fields=[*found, "attempts", "made_at"])
+    # No save(), which fails where the row went with its space meanwhile.
+    EncoderProof.objects.filter(pk=proof.pk).update(**found)
     log.info("The %s tower in %s: %s.", proof.tower, proof.precision, proofs.verdict(proof))
 
 

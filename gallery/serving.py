@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import NamedTuple
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -18,10 +17,8 @@ from gallery.models import ImageEmbedding
 
 log = logging.getLogger(__name__)
 
-# Searches stay in the space before a switch for so long at most, and no longer than it is kept.
-LONGEST_LOADING = 300.0  # seconds
 INDEX_SECONDS = 30.0
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 30.0  # before something is looked at again
 
 
 def begin() -> None:
@@ -31,40 +28,45 @@ def begin() -> None:
         threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
 
-class _Begun(NamedTuple):
-    at: float  # monotonic seconds
-    done: threading.Event
-
-
 class Loading:
     """Loads what a space needs that was switched to, while searches stay in the one before.
 
-    Without it the first search after a switch would wait for the encoder, for seconds.
+    Without it the first search after a switch would wait for the encoder, for seconds; and where
+    the encoder cannot be loaded, as on a machine that lacks its folder, none would be answered.
     """
 
     def __init__(self) -> None:
-        self._begun: dict[int, _Begun] = {}  # by the space's primary key
+        self._loaded: dict[int, threading.Event] = {}  # by the space's primary key
         self._lock = threading.Lock()
 
     def is_ready(self, space: Space) -> bool:
         """Begin to load a space unless that was done; say whether searches may go over to it."""
         with self._lock:
-            begun = self._begun.get(space.pk)
-            if begun is None:
-                begun = self._begun[space.pk] = _Begun(time.monotonic(), threading.Event())
-                thread = threading.Thread(target=_load, args=(space, begun.done), daemon=True)
-                thread.start()
-        return begun.done.is_set() or time.monotonic() - begun.at > LONGEST_LOADING
+            loaded = self._loaded.get(space.pk)
+            if loaded is None:
+                loaded = self._loaded[space.pk] = threading.Event()
+                threading.Thread(
+                    target=self._load, args=(space, loaded), name="loading", daemon=True
+                ).start()
+        return loaded.is_set()
 
-
-def _load(space: Space, done: threading.Event) -> None:
-    try:
-        registry.load(space).encode_texts(["a"])  # the first text opens what texts need
-        _await_index(space)
-    except EmbeddingsError as error:
-        log.error("%s", error)  # the search page says it too
-    finally:
-        done.set()
+    def _load(self, space: Space, loaded: threading.Event) -> None:
+        """Load what searches need, again and again while the space is the active one."""
+        while not loaded.is_set():
+            try:
+                if spaces.active() != space:
+                    break
+                registry.load(space).encode_texts(["a"])  # the first text opens what texts need
+                _await_index(space)
+                loaded.set()
+            except (DatabaseError, InterfaceError, EmbeddingsError) as error:
+                log.error("Searches of this process cannot go over to %s yet: %s", space, error)
+            finally:
+                connection.close()  # this thread waits, or ends
+            loaded.wait(LOOK_SECONDS)
+        if not loaded.is_set():
+            with self._lock:
+                del self._loaded[space.pk]  # whoever switches to it again begins anew
 
 
 def _await_index(space: Space) -> None:
@@ -82,11 +84,12 @@ def _keep_index_current() -> None:
 
 def _load_encoder() -> None:
     space = _active_space()
-    connection.close()  # this thread ends here, and nobody else would
     try:
         registry.load(space).encode_texts(["a"])  # the first text opens what texts need
-    except EmbeddingsError as error:
+    except (DatabaseError, InterfaceError, EmbeddingsError) as error:
         log.error("%s", error)  # the search page says it too
+    finally:
+        connection.close()  # this thread ends here, and nobody else would
 
 
 def _prepare_beside() -> None:

@@ -67,7 +67,7 @@ def beside_lately() -> Space | None:
 def go_over_when(is_ready: Callable[[Space], bool]) -> None:
     """Have searches of this process stay in the space before a switch until it is ready.
 
-    `is_ready` is asked again and again, and must not answer no for ever.
+    `is_ready` is asked again and again; what it answers counts as long as the one before is kept.
     """
     global _may_go_over
     _may_go_over = is_ready

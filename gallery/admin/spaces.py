@@ -244,7 +244,7 @@ def _resume(space: Space) -> str:
 
 def _switch(space: Space, request: HttpRequest) -> str:
     # What the page said when the button was pressed; of two people one is second.
-    written = request.POST.get("seen", "")
+    written = request.POST.get("seen", "")[:18]
     seen = Space.objects.filter(pk=int(written)).first() if written.isdecimal() else None
     done = steps.switch(space, seen=seen, partly="partly" in request.POST)
     return f"Searches use {done.now} from now on. {done.lack.sentence(done.now)}".rstrip()

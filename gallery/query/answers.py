@@ -50,6 +50,7 @@ class Page:
     search_id: str = ""  # for further pages, totals, facets and explanations; "": cannot be kept
     number: int = 1
     has_more: bool = False
+    is_fused: bool = False  # several rankings made one: bands do not follow one another
 
     @property
     def plan(self) -> Plan:

@@ -136,6 +136,7 @@ def _page(
         search_id=search_id,
         number=number,
         has_more=len(ranking) > first + k or (ranking is kept.head and not ranking.is_complete),
+        is_fused=kept.query.is_fused,
     )
 
 

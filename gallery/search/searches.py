@@ -226,10 +226,11 @@ def _counts(
 def _comparable(query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser) -> int:
     """Return how many images the vector legs could find: all that pass and have a vector."""
     sources = sources_again(query, viewer)
+    asked = [part.space_id for part in query.parts]
     vectors_by_leg = {
-        Leg.IMAGE: ImageEmbedding.objects.filter(image=OuterRef("pk"), space=sources.space),
+        Leg.IMAGE: ImageEmbedding.objects.filter(image=OuterRef("pk"), space__in=asked),
         Leg.CAPTION: CaptionEmbedding.objects.filter(
-            caption__image=OuterRef("pk"), space=sources.space
+            caption__image=OuterRef("pk"), space__in=asked
         ),
     }
     has_vector = [Exists(vectors_by_leg[leg]) for leg, _ in query.weights if leg in vectors_by_leg]

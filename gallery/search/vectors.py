@@ -100,7 +100,7 @@ def named_images(query: Query, space: Space, visible: ImageQuerySet) -> Named:
     ids = np.array([image.pk for image in images], dtype=np.int64)
     found, vectors = read_vectors(ImageEmbedding, space, only=ids)
     vector_by_id = dict(zip(found.tolist(), vectors, strict=True))
-    _check_embedded(image for image in images if image.pk not in vector_by_id)
+    _check_embedded((image for image in images if image.pk not in vector_by_id), space)
     return Named(ids, {image.uuid: vector_by_id[image.pk] for image in images})
 
 
@@ -120,8 +120,13 @@ def unknown_words(terms: Iterable[Term], space: Space) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def _check_embedded(without_vector: Iterable[Image]) -> None:
+def _check_embedded(without_vector: Iterable[Image], space: Space) -> None:
     for image in without_vector:
+        if image.state == State.READY:  # in the active space, so this is the one beside it
+            raise QueryInvalid(
+                f"This image has no vector by the encoder {space.title} yet: ask the other one "
+                "alone, or try again later."
+            )
         raise QueryInvalid(
             "This image could not be embedded, so nothing can be compared with it."
             if image.state == State.FAILED

@@ -16,6 +16,7 @@ from gallery.patience import patience
 from gallery.query import Band, Encoders, Hit, Order, Query, TextTerm
 from gallery.search import rankings, reading, searches
 from gallery.search.preparation import prepare
+from gallery.switching.progress import Lack, lack_of
 from gallery.switching.questions import Question
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Comparison:
     k: int
     queries: tuple[ComparedQuery, ...]
     encode_ms: tuple[float, float]  # a text, anew
+    lack: Lack  # what the other one cannot find yet
 
     @property
     def compared(self) -> list[ComparedQuery]:
@@ -118,6 +120,11 @@ class Comparison:
         return (median(left), median(right))
 
     @property
+    def lack_sentence(self) -> str:
+        """Return why the other one may look worse than it is; "" when it lacks nothing."""
+        return self.lack.sentence(self.right)
+
+    @property
     def sentence(self) -> str:
         n = len(self.compared)
         if not n:
@@ -136,6 +143,7 @@ class Comparison:
             "other": {"number": self.right.pk, "encoder": self.right.title},
             "overlap": round(self.overlap, 4),
             "same_first": round(self.same_first, 4),
+            "lacks": dict(self.lack.count_by_kind),
             "encode_ms": [round(ms, 2) for ms in self.encode_ms],
             "search_ms": [round(ms, 2) for ms in self.search_ms],
             "queries": [_query_as_json(one) for one in self.queries],
@@ -167,6 +175,7 @@ def compare(questions: Sequence[Question], viewer: User, *, other: Space, k: int
         k=k,
         queries=tuple(_compared(one, viewer, (active, other), k) for one in questions),
         encode_ms=encode_ms,
+        lack=lack_of(other),
     )
 
 

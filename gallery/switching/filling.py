@@ -105,9 +105,12 @@ def prepare_new() -> int:
     return prepared
 
 
+@transaction.atomic
 def drop_unprepared(space: Space) -> bool:
     """Remove a space of whose encoder nothing is known yet; False when it is prepared by now."""
-    return bool(_unprepared(space).delete()[0])
+    # Held, because Django deletes what it has read, whatever a worker has made of it meanwhile.
+    held = _unprepared(space).select_for_update().first()
+    return held is not None and bool(held.delete()[0])
 
 
 def _unprepared(space: Space) -> QuerySet[Space]:

@@ -124,16 +124,16 @@ def lack_of(space: Space) -> Lack:
 
 
 def note_filled(space: Space) -> bool:
-    """Keep since when a space lacks nothing; return whether it does now.
+    """Keep since when a space lacks nothing but what cannot be embedded; return whether it does.
 
-    Of no vectors at all nobody can say so.
+    What is parked, with its reason, would keep a space from ever being filled.
     """
     active = spaces.active()
     if active is None or active == space or space.state != Space.State.FILLING:
         return False
     if not space.is_prepared:
         return False
-    if any(_lacking(kind, space, active).exists() for kind in subjects.ALL):
+    if any(_waiting(kind, space, active).exists() for kind in subjects.ALL):
         return False
     unfilled = Space.objects.filter(
         pk=space.pk, state=Space.State.FILLING, filled_at=None, is_paused=False
@@ -193,6 +193,14 @@ def _speed(kind: Subjects, space: Space) -> float:
         )
         count, seconds = cursor.fetchone()
     return float(count) / max(float(seconds), LEAST_SECONDS) if count else 0.0
+
+
+def _waiting(kind: Subjects, space: Space, active: Space) -> QuerySet[Any]:
+    name = kind.queue.jobs.subject_field().name
+    parked = kind.queue.jobs._default_manager.filter(
+        space=space, failed_at__isnull=False, **{name: OuterRef(name)}
+    )
+    return _lacking(kind, space, active).filter(~Exists(parked))
 
 
 def _lacking(kind: Subjects, space: Space, active: Space) -> QuerySet[Any]:

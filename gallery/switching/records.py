@@ -43,13 +43,15 @@ def state_of(space: Space, known: Progress) -> str:
 
 def notice_of(space: Space, known: Progress) -> str:
     """Return why nobody embeds for a space; "" where somebody does, or nothing is left."""
-    if space.state == Space.State.RETIRED or (space.is_paused and space.is_prepared):
+    if space.state == Space.State.RETIRED:
         return ""
-    if space.trouble or space.is_paused:
-        return space.trouble
     if not space.is_prepared:
-        return "" if _is_heard(worker.does_upkeep) else NO_UPKEEP
-    return "" if not known.left or has_worker() else NO_WORKER
+        is_told = space.trouble or space.is_paused or _is_heard(worker.does_upkeep)
+        return space.trouble if is_told else NO_UPKEEP
+    # What was wrong when a worker last tried may be mended: where nothing is left, none tries.
+    if space.is_paused or not known.left:
+        return ""
+    return space.trouble or ("" if has_worker() else NO_WORKER)
 
 
 def has_worker() -> bool:

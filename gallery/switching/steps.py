@@ -155,14 +155,17 @@ def _check_switch(space: Space, *, seen: Space | None, partly: bool) -> Lack:
         raise SpaceRefused(f"The encoder of {space} was not opened yet: it has no vectors.")
     lack = lack_of(space)
     if lack and not partly:
+        wait = "Resume it and wait" if space.is_paused else "Wait"
         raise SpaceRefused(
-            f"{lack.sentence(space)} Wait until it is filled, let what failed be tried again, "
+            f"{lack.sentence(space)} {wait} until it is filled, let what failed be tried again, "
             "or switch partly: they are then not found until they are embedded."
         )
     return lack
 
 
 def _told_to_workers(space: Space) -> Space:
+    if space.is_prepared:
+        spaces.note_trouble(space, "")  # whoever asks again may have mended it
     begin = tasks.find_missing if space.is_prepared else opening.begin
     transaction.on_commit(begin, robust=True)
     return space

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from django.urls import reverse
 
-from gallery.query import EVERYTHING, Band, Mode, Order, Query
+from gallery.query import EVERYTHING, Aggregate, Band, Leg, Mode, Order, Query
 
 if TYPE_CHECKING:
     from gallery.query import Hit, Page, Totals
@@ -37,11 +37,10 @@ ORDERS = {
     Order.SIZE: "smallest first",
     Order.LARGEST: "largest first",
 }
-SCORES = {
-    Mode.SEMANTIC: "Score: cosine similarity, higher is better",
-    Mode.KEYWORD: "Score: how well the words fit, higher is better",
-    Mode.HYBRID: "Score: the sum of 1 / (60 + rank) over both rankings, higher is better",
-}
+COSINE = "Score: cosine similarity, higher is better"
+WORDS = "Score: how well the words fit, higher is better"
+NEAREST_TERM = "Score: cosine similarity to the nearest part of the query, higher is better"
+FUSED = "Score: the sum of weight / (60 + rank) over the fused rankings, higher is better"
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,11 @@ def turning_of(page: Page, query: Query, address: Address, *, after: str = "") -
     `after` is the band of the hit that the page's hits are put after, if any.
     """
     place = Place(address, page.search_id, page.number)
-    is_mixed = query.order != Order.RELEVANCE or query.diversity > 0
+    is_mixed = page.is_fused or query.order != Order.RELEVANCE or query.diversity > 0
     turning = Turning(
         sentence=sentence_of_page(page),
-        order=order_of(query),
-        score_title=SCORES[query.mode],
+        order=order_of(page, query),
+        score_title=score_title_of(page, query),
         parts=tuple(_parts(page.hits, is_mixed=is_mixed, after=after)),
         is_mixed=is_mixed,
         totals_address=place.beside("search-totals"),
@@ -169,12 +168,20 @@ def nothing_of(page: Page, query: Query, address: Address, totals: Totals | None
     return Nothing(title="Nothing found", reason=reason, wider=link)
 
 
-def order_of(query: Query) -> str:
+def order_of(page: Page, query: Query) -> str:
     if query.order != Order.RELEVANCE:
         return ORDERS[query.order]
     if query.diversity > 0:
         return "varied"
-    return "nearest first" if query.mode == Mode.SEMANTIC else "best first"
+    return "best first" if page.is_fused or query.mode == Mode.KEYWORD else "nearest first"
+
+
+def score_title_of(page: Page, query: Query) -> str:
+    if page.is_fused and len(page.legs) == 1 and query.aggregate == Aggregate.MAX:
+        return NEAREST_TERM
+    if page.is_fused:
+        return FUSED
+    return WORDS if page.legs[0].leg == Leg.KEYWORD else COSINE
 
 
 def wider(query: Query, address: Address, totals: Totals | None = None) -> Link | None:

@@ -42,6 +42,14 @@ def sample():
     )
 
 
+def test_a_space_that_is_retired_meanwhile_is_tuned_no_further(space, sample):
+    rows = tuning.tune(space, sample, towers=[TEXT])
+    assert next(rows).made_at
+    Space.objects.update(state=Space.State.RETIRED)
+    with pytest.raises(NotTuned, match="was retired meanwhile"):
+        next(rows)
+
+
 def test_every_precision_has_its_row(space, sample):
     QuerySample.objects.create(space=space, vector=make_vectors(1, dimensions=256)[0].tolist())
     rows = {(row.tower, row.precision): row for row in tuning.tune(space, sample)}

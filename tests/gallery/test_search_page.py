@@ -395,6 +395,16 @@ def test_in_another_order_each_hit_says_its_band(client, banded):
     assert "newest first" in page.text
 
 
+def test_where_rankings_are_fused_each_hit_says_its_band(client, banded):
+    page = client.get("/", {"q": QUESTION, "mode": "hybrid"})
+    assert sorted(shown(page)) == sorted(banded[:5])
+    assert "<h3>" not in page.text
+    bands = re.findall(r'<span class="band">(\w+)<', page.text)
+    assert [bands.count(band) for band in ("likely", "maybe")] == [3, 2]
+    assert "best first" in page.text
+    assert "the sum of weight / (60 + rank)" in page.text
+
+
 def test_a_search_page_asks_postgres_little(client, banded, django_assert_max_num_queries):
     client.get("/", {"q": QUESTION})
     with django_assert_max_num_queries(16):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from embeddings.errors import EmbeddingsError
 from gallery.errors import GalleryError
 from gallery.evaluation import Evaluation, Options, evaluate, report
 from gallery.evaluation.errors import NotYet
+from gallery.management.printing import console_for
 from gallery.management.viewers import viewer
 from gallery.query import Mode
 from gallery.switching import steps
@@ -92,7 +92,7 @@ class Command(BaseCommand):
             self.write_report(evaluation, options["report"])
 
     def print_tables(self, evaluation: Evaluation) -> None:
-        console = Console(highlight=False)
+        console = console_for(self.stdout)
         measured = evaluation.performance
         with console.capture() as printed:
             for notice in evaluation.notices:

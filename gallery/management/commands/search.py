@@ -19,6 +19,7 @@ from gallery.api.answers import ExplanationRecord, FacetRecord, SearchAnswer, To
 from gallery.decoding import decoders
 from gallery.errors import GalleryError
 from gallery.facets import FACETS
+from gallery.management.printing import console_for
 from gallery.management.viewers import viewer
 from gallery.models import Visibility
 from gallery.query import (
@@ -96,7 +97,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(found.as_json())
         else:
-            self.stdout.write(found.as_text(), ending="")
+            self.stdout.write(found.as_text(console_for(self.stdout)), ending="")
 
 
 class Found:
@@ -121,8 +122,7 @@ class Found:
             answer["why"] = [ExplanationRecord.of(one).model_dump(mode="json") for one in self.why]
         return json.dumps(answer, indent=2)
 
-    def as_text(self) -> str:
-        console = Console(highlight=False)
+    def as_text(self, console: Console) -> str:
         with console.capture() as printed:
             if self.page.notice:
                 console.print(Text(self.page.notice), style="yellow")

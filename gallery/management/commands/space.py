@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from embeddings.models import Space
 from gallery import spaces
 from gallery.errors import GalleryError
 from gallery.management.filling import Bar
+from gallery.management.printing import console_for
 from gallery.management.viewers import viewer
 from gallery.switching import comparing, questions, records, steps
 from gallery.switching.comparing import Comparison
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(told, indent=2))
             return
-        self.stdout.write(_printed(_table_of(told)), ending="")
+        self.show(_table_of(told))
         for one in told:
             if one["notice"]:
                 self.stdout.write(f"{one['number']}: {one['notice']}")
@@ -123,8 +123,9 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(compared.as_json(), indent=2))
         else:
-            self.stdout.write(_printed(_table_of_queries(compared)), ending="")
-            self.stdout.write(compared.sentence)
+            self.show(_table_of_queries(compared))
+            for sentence in filter(None, (compared.lack_sentence, compared.sentence)):
+                self.stdout.write(sentence)
 
     def tell(self, space: Space, options: dict[str, Any]) -> None:
         told = records.of_space(space)
@@ -134,6 +135,12 @@ class Command(BaseCommand):
         self.stdout.write(f"{told['number']}  {told['encoder']}: {told['state']}. {_far(told)}")
         if told["notice"]:
             self.stdout.write(told["notice"])
+
+    def show(self, table: Table) -> None:
+        console = console_for(self.stdout)
+        with console.capture() as printed:
+            console.print(table)
+        self.stdout.write(printed.get(), ending="")
 
 
 def add_comparing(parser: ArgumentParser) -> None:
@@ -204,10 +211,3 @@ def _table_of_queries(compared: Comparison) -> Table:
             first if one.left and one.right else "none",
         )
     return table
-
-
-def _printed(table: Table) -> str:
-    console = Console(highlight=False)
-    with console.capture() as printed:
-        console.print(table)
-    return printed.get()

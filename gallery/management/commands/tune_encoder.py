@@ -7,7 +7,6 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from embeddings.encoders.precisions import TOWERS
 from embeddings.errors import EmbeddingsError, NotTuned
 from embeddings.models import EncoderProof, Space
 from gallery import spaces
+from gallery.management.printing import console_for
 from gallery.tuning import drawing
 
 COLUMNS = ("tower", "precision", "cosine", "worst", "overlap@10", "recall@10", "ms")
@@ -65,7 +65,7 @@ class Command(BaseCommand):
             table.add_column(name, justify="left" if name in COLUMNS[:2] else "right")
         for proof in found:
             table.add_row(*map(Text, _cells(proof)))
-        console = Console(highlight=False)
+        console = console_for(self.stdout)
         with console.capture() as printed:
             console.print(table)
             console.print(Text("In brackets: float32."))

@@ -13,7 +13,7 @@ from gallery import saved_searches, spaces
 from gallery.errors import QueryInvalid, SearchExpired, SpaceRefused
 from gallery.models import Image, ImageEmbedding, Visibility
 from gallery.query import Band, Encoders, ImageTerm, Leg, Mode, Order, PixelsTerm, Query, TextTerm
-from gallery.search import explain, recent, search, totals, turn
+from gallery.search import explain, recent, search, searches, totals, turn
 from gallery.switching import comparing, questions, steps
 from gallery.switching.questions import Origin
 from scenes import compose, draw
@@ -88,7 +88,8 @@ def test_a_query_by_an_image_that_one_has_no_vector_of_is_told(new):
     saved_searches.save(user, "like it", Query(terms=(ImageTerm(image.uuid),)))
     asked = questions.of(user, origins=[Origin.SAVED], at_most=5)
     found = comparing.compare(asked, user, other=new, k=3)
-    assert "still being embedded" in found.queries[0].problem
+    assert "no vector by the encoder other yet" in found.queries[0].problem
+    assert found.lack_sentence.startswith("1 image that is found now has no vector in other")
     assert found.sentence == "No query could be compared."
 
 
@@ -168,6 +169,7 @@ def test_both_are_fused_by_the_sum_of_their_reciprocal_ranks(filled, old):
     assert {hit.image.pk: hit.score for hit in page.hits} == pytest.approx(expected)
     assert ids_of(page) == sorted(expected, key=lambda id_: (-expected[id_], id_))
     assert page.encoder == "bundled and other"
+    assert page.is_fused
     assert [(leg.leg, leg.encoder) for leg in page.legs] == [
         (Leg.IMAGE, "bundled"),
         (Leg.IMAGE, "other"),
@@ -207,6 +209,23 @@ def test_an_image_of_the_library_is_no_hit_of_either(filled):
     )
     assert len(page.hits) == 4
     assert image.pk not in ids_of(page)
+
+
+def test_an_image_that_one_of_both_has_not_seen_is_told_with_its_encoder(filled):
+    image = Image.objects.first()
+    ImageEmbedding.objects.filter(space=filled, image=image).delete()
+    with pytest.raises(QueryInvalid, match="no vector by the encoder other yet: ask the other one"):
+        search(Query(terms=(ImageTerm(image.uuid),), encoders=Encoders.BOTH), make_user())
+    # It is found all the same, by the one that has.
+    assert image.pk in ids_of(search(both(), make_user()))
+
+
+def test_what_either_has_a_vector_of_can_be_found_by_both(filled, old):
+    for space, image in zip((old, filled), Image.objects.order_by("pk"), strict=False):
+        ImageEmbedding.objects.filter(space=space, image=image).delete()
+    page = search(both(), make_user())
+    kept = searches.open_search(page.search_id, make_user())
+    assert searches._comparable(kept.query, make_user()) == len(page.hits) == 5
 
 
 def test_pages_of_both_hold_still(filled):

@@ -58,6 +58,14 @@ def test_the_list_tells_state_counts_and_disk(new, old):
     assert "5 of 5" in run("list")
 
 
+def test_without_a_terminal_a_space_is_one_line_of_the_list(new):
+    name = "/srv/encoders/" + "-".join(["a-long-name"] * 8)
+    Space.objects.filter(pk=new.pk).update(name=name)
+    lines = run("list").splitlines()
+    assert len(lines) == 3
+    assert name.rpartition("/")[2] in lines[2]
+
+
 def test_a_space_is_filled_compared_switched_to_left_and_retired(images, old, folder):
     make_user("root", is_superuser=True)
     assert "other: filling" in run("fill", str(folder))
@@ -156,6 +164,8 @@ def test_a_page_that_is_out_of_date_switches_nothing(root, new, old):
     answer = do(root, old, "switch", seen=old.pk)
     assert answer.status_code == 409
     assert "Somebody else has switched meanwhile" in answer.content.decode()
+    for seen in ("", "nonsense", "9" * 5000):
+        assert do(root, old, "switch", seen=seen).status_code == 409
     assert spaces.active() == new
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
+from django.db import connection, transaction
 from huggingface_hub import constants
 from PIL import Image as PillowImage
 
@@ -15,12 +17,13 @@ from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
 from gallery import pipeline, spaces, tasks, verification
 from gallery.errors import SpaceRefused
-from gallery.models import ImageEmbedding, ImageEmbeddingJob
+from gallery.models import CaptionEmbeddingJob, ImageEmbedding, ImageEmbeddingJob
 from gallery.switching import comparing, filling, records, steps
 from gallery.switching.progress import lack_of, progress
 from gallery.switching.tasks import prepare_spaces
 from tests.gallery.switching.conftest import fill_all
 from tests.rows import make_user
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,10 +64,12 @@ def test_a_worker_opens_the_encoder_that_a_request_has_named_and_fills_its_space
 
 def test_until_it_is_opened_nothing_is_done_in_a_space_but_giving_it_up(images, old, folder, add):
     space = steps.fill_later(str(folder))
-    add(9)
+    add(9, caption="Another one")
     pipeline.add_missing()
-    assert pipeline.embed_waiting() == 1  # in the active one
+    assert pipeline.embed_waiting() == 2  # in the active one
+    # Else whoever stores a caption could refer to a space that is just being given up.
     assert not ImageEmbeddingJob.objects.exists()
+    assert not CaptionEmbeddingJob.objects.exists()
     assert not list(verification.of_states())
     with pytest.raises(SpaceRefused, match="was not opened yet"):
         steps.switch(space, seen=old, partly=True)
@@ -72,6 +77,32 @@ def test_until_it_is_opened_nothing_is_done_in_a_space_but_giving_it_up(images, 
         comparing.compare([], make_user(), other=space, k=3)
     steps.retire(space)
     assert not Space.objects.filter(pk=space.pk).exists()
+
+
+def test_a_space_that_is_opened_while_it_is_given_up_is_retired_with_all_that_is_its(
+    images, folder
+):
+    space = steps.fill_later(str(folder))
+    giving_up = threading.Thread(target=give_up, args=(space,))
+    with transaction.atomic():
+        filling.prepare(space)
+        giving_up.start()
+        wait_until(is_waited_for)
+    giving_up.join()
+    space.refresh_from_db()
+    assert (space.state, space.dimensions) == (Space.State.RETIRED, 24)
+    assert space.retired_at
+
+
+def give_up(space):
+    steps.retire(space)
+    connection.close()
+
+
+def is_waited_for():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return cursor.fetchone()[0]
 
 
 @pytest.mark.parametrize(

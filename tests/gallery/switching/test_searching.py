@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from gallery.query import Band, Query, TextTerm
 from gallery.search import search, turn
 from gallery.switching import steps
 from gallery.switching.progress import lack_of
-from tests.gallery.switching.conftest import fill_all
+from tests.gallery.switching.conftest import fill_all, forget_encoders
 from tests.rows import make_user
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -229,11 +231,48 @@ def test_a_process_leaves_a_space_that_was_retired_before_it_has_loaded_the_new_
         spaces.go_over_when(lambda space: True)
 
 
-def test_loading_begins_when_it_is_asked_for_and_ends_with_the_encoder(new, monkeypatch):
+@pytest.fixture
+def loading(monkeypatch):
     monkeypatch.setattr(serving, "INDEX_SECONDS", 0.2)  # nobody keeps indexes current here
+    monkeypatch.setattr(serving, "LOOK_SECONDS", 0.2)
     loading = serving.Loading()
+    spaces.go_over_when(loading.is_ready)
+    yield loading
+    spaces.go_over_when(lambda space: True)
+    wait_until(lambda: not any(thread.name == "loading" for thread in threading.enumerate()))
+
+
+def test_loading_begins_when_it_is_asked_for_and_ends_with_the_encoder(new, old, loading):
+    steps.switch(new, seen=old)
     assert not loading.is_ready(new)
-    until = time.monotonic() + 20
-    while not loading.is_ready(new) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert loading.is_ready(new)
+    wait_until(lambda: loading.is_ready(new))
+
+
+def test_where_the_new_encoder_cannot_be_loaded_searches_stay_in_the_space_before(
+    images, old, folder, tmp_path, loading
+):
+    there = shutil.copytree(folder, tmp_path / "other")
+    space = steps.fill(str(there))
+    fill_all()
+    steps.switch(space, seen=old)
+    away = there.rename(tmp_path / "away")
+    forget_encoders()
+    spaces._seen = spaces._Seen(old, space, 0.0)  # a process of another machine
+    for _ in range(3):
+        assert ask("a boat")[0] == "bundled"
+        time.sleep(0.1)
+        spaces._seen = spaces._seen._replace(at=0.0)
+    away.rename(there)
+    forget_encoders()
+    wait_until(lambda: loading.is_ready(space))
+    spaces._seen = spaces._seen._replace(at=0.0)
+    assert ask("a boat")[0] == "other"
+
+
+def test_loading_ends_when_somebody_goes_back_and_begins_anew_with_the_next_switch(
+    new, old, loading
+):
+    assert not loading.is_ready(new)  # it was active for a moment
+    wait_until(lambda: not loading._loaded)
+    steps.switch(new, seen=old)
+    wait_until(lambda: loading.is_ready(new))

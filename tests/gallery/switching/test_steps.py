@@ -14,7 +14,7 @@ from embeddings import feed, live, retirement, snapshots
 from embeddings.encoders.sources import BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import QuerySample, Snapshot, Space
-from embeddings.tasks import remove_retired
+from embeddings.tasks import build_due_snapshots, remove_retired
 from gallery import pipeline, spaces, tasks, verification
 from gallery.errors import SearchExpired, SpaceRefused
 from gallery.models import (
@@ -78,6 +78,7 @@ def test_what_cannot_be_embedded_is_counted_as_failed(new):
     )
     found = count_of(new)
     assert (found.done, found.failed, found.left) == (4, 1, 0)
+    assert note_filled(new)  # it will not be any fuller
     # It is found now, and would not be found any more.
     assert "1 image that is found now has no vector" in lack_of(new).sentence(new)
     with pytest.raises(SpaceRefused, match="1 image that is found now"):
@@ -112,6 +113,8 @@ def test_a_paused_space_gets_nothing_until_it_is_resumed(images, folder, add):
     assert not pipeline.is_due()
     assert ImageEmbedding.objects.filter(space=spaces.active()).count() == 6
     assert records.state_of(space, progress(space)) == "paused"
+    with pytest.raises(SpaceRefused, match="Resume it and wait until it is filled"):
+        switch(space)
     steps.resume(space)
     fill_all()
     assert count_of(space).done == 6
@@ -216,6 +219,15 @@ def test_of_two_who_switch_at_once_one_wins_and_the_other_is_told(new, old):
     assert spaces.active() == new
 
 
+def test_of_who_switches_to_a_space_and_who_retires_it_at_once_one_is_told(new, old):
+    made = at_once(lambda: steps.switch(new, seen=old), lambda: steps.retire(new))
+    assert sum(isinstance(one, SpaceRefused) for one in made) == 1
+    new.refresh_from_db()
+    assert (spaces.active(), new.state) in [
+        (new, Space.State.ACTIVE), (old, Space.State.RETIRED),
+    ]  # fmt: skip
+
+
 def test_who_has_seen_another_active_space_does_not_switch(new, old):
     switch(new)
     # On a page that was opened before, the button of the old one says "go back".
@@ -253,6 +265,17 @@ def test_an_encoder_that_is_gone_is_told_and_holds_up_no_other(images, old, tmp_
     space.refresh_from_db()
     assert space.trouble == ""
     assert count_of(space).done == 6
+
+
+def test_what_was_wrong_is_not_told_where_nothing_is_left_to_be_embedded(new, alive, add):
+    spaces.note_trouble(new, "The folder is away.")
+    new.refresh_from_db()
+    assert records.notice_of(new, progress(new)) == ""
+    add(9)
+    assert records.notice_of(new, progress(new)) == "The folder is away."
+    steps.fill(new.name)  # by somebody who has mended it
+    new.refresh_from_db()
+    assert records.notice_of(new, progress(new)) == ""
 
 
 def test_a_switch_to_a_retired_space_is_refused(new):
@@ -307,6 +330,7 @@ def test_removing_goes_on_where_it_was_ended(new, monkeypatch):
 
 def test_a_retired_space_that_is_filled_again_keeps_what_is_left(new, folder, monkeypatch):
     monkeypatch.setattr(retirement, "AT_ONCE", 2)
+    snapshot = snapshots.build(ImageEmbedding, new)
     steps.retire(new)
     retired_long_ago(new)
     (space,) = retirement.due()
@@ -315,8 +339,22 @@ def test_a_retired_space_that_is_filled_again_keeps_what_is_left(new, folder, mo
     left = count_of(new).done
     assert not retirement.remove(space)
     assert count_of(new).done == left
+    assert snapshots.newest_snapshot(ImageEmbedding, new) == snapshot
+    assert len(snapshots.open_snapshot(snapshot).index) == 5
     fill_all()
     assert not lack_of(new)
+
+
+def test_a_retired_space_stays_while_an_index_of_it_is_built(new):
+    steps.retire(new)
+    builder = connection.copy()
+    with builder.cursor() as cursor:
+        of_images = f"{ImageEmbedding._meta.db_table}:{new.pk}"
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 7))", [of_images])
+        assert not retirement.remove(new)
+    assert Space.objects.filter(pk=new.pk).exists()
+    builder.close()
+    assert retirement.remove(new)
 
 
 def test_the_pages_of_a_search_stay_in_its_space_and_expire_with_it(new, old):
@@ -337,6 +375,16 @@ def test_it_is_kept_since_when_a_space_is_filled(images, folder):
     tasks.reconcile()
     space.refresh_from_db()
     assert timezone.now() - space.filled_at < timedelta(minutes=1)
+
+
+def test_an_index_is_built_of_a_space_when_it_is_filled_and_not_while(images, folder):
+    space = steps.fill(str(folder))
+    fill_all()
+    build_due_snapshots()
+    assert not Snapshot.objects.filter(space=space).exists()
+    tasks.reconcile()
+    build_due_snapshots()
+    assert Snapshot.objects.filter(space=space).count() == len(feed.vector_tables())
 
 
 def test_a_space_is_found_by_number_name_title_and_revision(new, folder):
