@@ -86,6 +86,11 @@ def test_the_tokenizer_marks_words_it_never_read():
     assert tokens == ["two", "red", UNKNOWN, "at", "night"]
 
 
+def test_the_tokenizer_learns_what_an_unknown_word_is_from_those_that_are_rare():
+    tokenizer = build_tokenizer(["a red boat", "A red, red zebra"], longest=16, fewest=2)
+    assert tokenizer.tokenize("a red zebra") == ["a", "red", UNKNOWN]
+
+
 @pytest.mark.slow
 def test_a_few_steps_lower_the_loss_and_leave_an_encoder_that_loads(tmp_path: Path):
     options = TrainingOptions(epochs=4, batch_size=32)

@@ -23,7 +23,7 @@ from embeddings.training.card import Card
 from embeddings.training.courses import Lessons
 from embeddings.training.drawn import DrawnOptions, drawn_examples
 from embeddings.training.evaluation import Figures, evaluate
-from embeddings.training.examples import Example, Split
+from embeddings.training.examples import Listed, Room, Split
 from embeddings.training.loop import Course, Training
 from embeddings.training.options import Base, Method, TrainingOptions
 from embeddings.training.pairs import PairData
@@ -99,7 +99,7 @@ class Command(BaseCommand):
         base = training_arguments.base(said)
         is_drawn = said["kind"] == SCENES and not base.encoder
         options = training_arguments.options(base.method, said, is_drawn=is_drawn)
-        run = Run(said["output"].absolute())
+        run = Run(said["output"].resolve())
         source = sources.find(base.encoder) if base.encoder else None
         fixed = {
             **asdict(options),
@@ -160,14 +160,14 @@ def _course(
         _examples(said, base, source, options),
         Split(share=said["held_out"], seed=options.seed),
         Augmentation(smallest_area=said["smallest_area"], is_mirrored=said["mirror"]),
-        folder,
+        Room(folder, settings.UPLOAD_FREE_BYTES),
     )
     return courses.of_examples(lessons, base, source, options)
 
 
 def _examples(
     said: Mapping[str, Any], base: Base, source: Source | None, options: TrainingOptions
-) -> Iterable[Example]:
+) -> Iterable[Listed]:
     kind = said["kind"]
     if kind == SCENES:
         return drawn_examples(said["scenes"], seed=options.seed)
