@@ -20,7 +20,7 @@ from embeddings.training.augmentation import Augmentation
 from embeddings.training.drawn import drawn_examples
 from embeddings.training.examples import Example, ExampleUnreadable, Room, Split
 from embeddings.training.loop import Training
-from embeddings.training.loss import batch_loss, sigmoid_loss
+from embeddings.training.loss import batch_loss, highest_scale, sigmoid_loss
 from embeddings.training.options import Base, Loss, Method, TrainingOptions
 from embeddings.training.pairs import truth
 from embeddings.training.sight import Sight, frames_of, larger
@@ -170,6 +170,27 @@ def test_the_sigmoid_loss_begins_with_the_share_of_true_pairs(tmp_path):
     assert 1 / 120 < chances.median() < 1 / 13
 
 
+@pytest.mark.slow
+def test_a_scale_beyond_its_bound_is_not_cut_and_still_learns(tmp_path):
+    source = source_of(make_encoder("siglip", tmp_path / "base"))
+    (tmp_path / "run").mkdir()
+    course = courses.of_examples(
+        lessons(colours.examples(60), tmp_path / "run"), Base(method=Method.WHOLE), source, FAST
+    )
+    scale = course.learner.scale
+    with torch.no_grad():
+        scale.fill_(4.76)  # as SigLIP's own: cosines times 117
+    assert highest_scale(course.learner, Loss.SIGMOID) == float("inf")
+    training = Training(course, tmp_path / "run")
+    rows = training.epochs()
+    assert next(rows)["scale"] == pytest.approx(116.7, abs=0.1)
+    assert next(rows)["scale"] < 116.6
+    with torch.no_grad():
+        scale.fill_(6.0)
+    training._step(course.data.batch(range(16), Random(0)))
+    assert scale.item() == pytest.approx(4.76)
+
+
 def test_last_leaves_all_before_the_last_layers_as_it_is(tmp_path):
     parts = checkpoint.load(source_of(make_encoder("siglip", tmp_path)))
     towers = Towers(parts, Base(method=Method.LAST, last_layers=1), Loss.CONTRASTIVE)
@@ -184,6 +205,9 @@ def test_a_text_is_true_of_every_image_that_has_it():
         [1, 0, 0],
         [1, 1, 0],
         [0, 0, 1],
+    ]
+    assert truth(["A dog."], [("a dog",), ("a dog!", "a cat"), ("dogs",)]).tolist() == [
+        [True, True, False]
     ]
 
 
