@@ -109,10 +109,11 @@ def test_coco_teaches_by_all_its_captions(tmp_path, pictures):
     }
     annotations.write_text(json.dumps(said))
     arguments = ("coco", annotations, "--images", pictures, "--output", tmp_path / "encoder")
-    train(*arguments, "--base", "bundled", "--epochs", 2)
+    train(*arguments, "--base", "bundled", "--epochs", 2, "--held-out", 0.3)
     assert_serves(tmp_path / "encoder")
     card = (tmp_path / "encoder" / "README.md").read_text()
     assert "captions of the source “coco”" in card
+    assert "--held-out 0.3" in card
 
 
 @pytest.fixture
@@ -247,6 +248,7 @@ def test_no_name_of_a_file_writes_to_the_terminal(tmp_path):
         (("--base", "bundled", "--batch-size", "1"), "whole number above 1"),
         (("--base", "bundled", "--learning-rate", "fast"), "must be a number"),
         (("--base", "bundled", "--device", "cuda:77"), "is not here"),
+        (("--base", "bundled", "--mirror"), "--mirror would change nothing"),
     ],
 )
 def test_what_cannot_be_trained_is_told_in_a_sentence(tmp_path, pictures, arguments, sentence):

@@ -19,7 +19,7 @@ from embeddings.encoders.sources import Source
 from embeddings.errors import EmbeddingsError
 from embeddings.training import card, courses
 from embeddings.training.augmentation import Augmentation
-from embeddings.training.card import Card
+from embeddings.training.card import Card, Material
 from embeddings.training.courses import Lessons
 from embeddings.training.drawn import DrawnOptions, drawn_examples
 from embeddings.training.evaluation import Figures, evaluate
@@ -131,14 +131,14 @@ class Command(BaseCommand):
             self._print(figures)
             return card.of_scenes(command, course.options, figures.rows())
         part = course.data.part
-        captions = sum(map(len, part.captions))
-        about = card.about_examples(
-            base,
+        material = Material(
             source=f"the source “{said['kind']}”",
             images=len(part),
-            captions=captions,
+            captions=sum(map(len, part.captions)),
             held_out=len(course.held_out.images),
+            is_best_kept=bool(course.options.patience),
         )
+        about = card.about_examples(base, material)
         rows = (under_way.standing.rows[0], under_way.kept)
         return card.of_examples(about, command, course.options, base, rows)
 
