@@ -147,7 +147,8 @@ class Environment(BaseSettings):
     UPLOAD_FREE_MEGABYTES: int = Field(
         default=500,
         ge=0,
-        description="Room on the disk that uploads leave to all else, such as the database.",
+        description="Room on the disk that uploads and trainings leave to all else, such as the "
+        "database.",
     )
 
     ARCHIVE_MAX_MEMBERS: int = Field(

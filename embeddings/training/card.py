@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from embeddings.encoders.names import BUNDLED
 from embeddings.training.loop import LOG
 from embeddings.training.options import Base, Loss, Method, TrainingOptions
 
@@ -63,6 +64,17 @@ class Card:
         return f"---\nlibrary_name: transformers\nbase_model: {self.base}\n---\n"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """How much of what was learnt from."""
+
+    source: str
+    images: int
+    captions: int
+    held_out: int  # images
+    is_best_kept: bool  # of all epochs, by what was held out
+
+
 def of_scenes(command: str, options: TrainingOptions, rows: Iterable[tuple[str, str]]) -> Card:
     """The card of an encoder from scratch, with its figures on scenes it never saw."""
     return Card(
@@ -88,7 +100,7 @@ def of_examples(
     ]
     if base.encoder and not after["epoch"]:
         about += "\nNothing was found better than before: these are the weights of the base.\n"
-    is_on_hub = "/" in base.encoder and not Path(base.encoder).exists()
+    is_on_hub = "/" in base.encoder and not is_folder(base.encoder)
     return Card(
         title="An encoder for images and texts",
         about=about,
@@ -99,17 +111,24 @@ def of_examples(
     )
 
 
-def about_examples(base: Base, *, source: str, images: int, captions: int, held_out: int) -> str:
-    """What was done to which base, with how much of what. Names no folder of the machine."""
+def about_examples(base: Base, material: Material) -> str:
+    """What was done to which base, with what. Names no folder of the machine."""
     # A folder is named by its last part: the rest is nobody's business.
-    encoder = base.encoder if base.encoder.count("/") == 1 else Path(base.encoder).name
+    encoder = Path(base.encoder).name if is_folder(base.encoder) else base.encoder
     done = _METHODS[base.method].format(
         encoder=f"`{encoder}`", last_layers=base.last_layers, rank=base.rank
     )
+    chosen = ", by which the best epoch was chosen" if material.is_best_kept else ""
     return (
-        f"{done} on {images:,} images with {captions:,} captions of {source}. The figures are of "
-        f"{held_out:,} images that were held out.\n"
+        f"{done} on {material.images:,} images with {material.captions:,} captions of "
+        f"{material.source}. The figures are of {material.held_out:,} images that were held "
+        f"out{chosen}.\n"
     )
+
+
+def is_folder(encoder: str) -> bool:
+    """Whether a base is a folder of this machine, and no name that others know."""
+    return encoder != BUNDLED and Path(encoder).expanduser().exists()
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:

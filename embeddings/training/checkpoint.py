@@ -16,16 +16,21 @@ from embeddings.encoders.framing import Manner
 from embeddings.encoders.reading import Parts
 from embeddings.encoders.sources import Source
 from embeddings.errors import TrainingFailed
+from embeddings.training import state
 
 # What a folder says about texts and pixels. It is copied as it is, whatever wrote it.
 _SIDE_FILES = {".json", ".txt", ".model"}
-_WRITTEN_ANEW = {"config.json", "model.safetensors.index.json"}
+_NOT_COPIED = {
+    *(folders.CONFIG, "model.safetensors.index.json"),  # written anew
+    # Of sentence-transformers: it names the folder of the base that the files are in.
+    folders.MODULES,
+}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     parts: Parts
-    base: Path | None = None  # the folder it was loaded from
+    base: Path | None = None  # the folder that its files were in
     beside: tuple[Any, ...] = ()  # tokenizer and processor, of one that comes from no folder
 
     def with_model(self, model: PreTrainedModel) -> Checkpoint:
@@ -38,6 +43,10 @@ class Checkpoint:
         What was trained from scratch is stored as float16, half as large; else nothing of the
         base is rounded.
         """
+        with state.told_when_unwritable(folder):
+            self._save(folder)
+
+    def _save(self, folder: Path) -> None:
         if self.base is None:
             stored = deepcopy(self.parts.model).half()
             stored.save_pretrained(folder)
@@ -48,7 +57,7 @@ class Checkpoint:
             return
         self.parts.model.save_pretrained(folder)
         for file in self.base.iterdir():
-            if file.suffix in _SIDE_FILES and file.name not in _WRITTEN_ANEW and file.is_file():
+            if file.suffix in _SIDE_FILES and file.name not in _NOT_COPIED and file.is_file():
                 shutil.copyfile(file, folder / file.name)
 
 
@@ -61,7 +70,7 @@ def load(source: Source) -> Checkpoint:
             "without #letterbox or #crops, can be."
         )
     try:
-        return Checkpoint(reading.read(source.folder), source.folder)
+        return Checkpoint(reading.read(source.folder), folders.root_of(source.folder))
     except Exception as error:
         # Foreign parsers on foreign files: tokenizers raises bare Exception. The cause is kept.
         raise TrainingFailed(f"{source.name} is no encoder to begin with: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from itertools import chain
 from random import Random
 
 import numpy as np
@@ -20,7 +20,7 @@ from embeddings.encoders.framing import Framing
 from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.encoders.sources import Source
 from embeddings.training import checkpoint, evaluation
-from embeddings.training.adapter import Adapter
+from embeddings.training.adapter import Adapter, text_projection
 from embeddings.training.architecture import Architecture, new_model, new_processor
 from embeddings.training.augmentation import Augmentation
 from embeddings.training.checkpoint import Checkpoint
@@ -31,7 +31,7 @@ from embeddings.training.drawn import (
     say_about,
     training_scenes,
 )
-from embeddings.training.examples import Collection, Collector, Example, Split
+from embeddings.training.examples import Collection, Collector, Example, Listed, Room, Split
 from embeddings.training.loop import Course, begin
 from embeddings.training.options import Base, Method, TrainingOptions
 from embeddings.training.pairs import PairData
@@ -53,10 +53,10 @@ TEXTS_AT_ONCE = 256
 class Lessons:
     """Images with captions, and how they are read."""
 
-    examples: Iterable[Example]
+    examples: Iterable[Listed]
     split: Split
     augmentation: Augmentation
-    folder: Path  # what was read of them is kept there
+    room: Room  # for what was read of them
 
 
 def of_scenes(drawn: DrawnOptions, options: TrainingOptions) -> Course:
@@ -83,25 +83,28 @@ def of_examples(
     begin(options)
     if source is None:
         return _from_scratch(lessons, base, options)
-    if base.method is Method.ADAPTER:
-        return _adapter(lessons, source, options)
     start = checkpoint.load(source)
-    collection = _pictures(lessons, start.parts.framing)
-    return _course(lessons, collection, Towers(start, base, options.loss), options)
+    if base.method is Method.ADAPTER:
+        return _adapter(lessons, start, source, options)
+    # Before the images are read, which may take an hour: not each base can be trained in each way.
+    learner = Towers(start, base, options.loss)
+    return _course(lessons, _pictures(lessons, start.parts.framing), learner, options)
 
 
 def _from_scratch(lessons: Lessons, base: Base, options: TrainingOptions) -> Course:
     architecture = base.architecture
     framing, _, _ = reading.framing_of(new_processor(architecture))
     collection = _pictures(lessons, framing)
-    tokenizer = build_tokenizer(collection.texts, longest=architecture.longest_text)
+    # Of those that are learnt from: a word that is only held out would stay as it is by lot.
+    captions = chain.from_iterable(collection.train.captions)
+    tokenizer = build_tokenizer(captions, longest=architecture.longest_text, fewest=2)
     start = _new_checkpoint(architecture, tokenizer)
     return _course(lessons, collection, Towers(start, base, options.loss), options)
 
 
 def _pictures(lessons: Lessons, framing: Framing) -> Collection:
     kept = larger(framing)
-    collector = Collector(lessons.folder, lessons.split, lambda example: example.open(kept.edge))
+    collector = Collector(lessons.room, lessons.split, lambda example: example.open(kept.edge))
     seen = partial(frames_of, framing)
     return collector.collect(lessons.examples, partial(frames_of, kept), seen)
 
@@ -119,11 +122,13 @@ def _course(
     )
 
 
-def _adapter(lessons: Lessons, source: Source, options: TrainingOptions) -> Course:
-    start = checkpoint.load(source)
+def _adapter(
+    lessons: Lessons, start: Checkpoint, source: Source, options: TrainingOptions
+) -> Course:
+    text_projection(start.parts.model)  # raises where an adapter could become part of nothing
     encoder = _encoder(source, options.device)
     encode = partial(_vectors_of, encoder)
-    collector = Collector(lessons.folder, lessons.split, partial(_known_or_open, encoder))
+    collector = Collector(lessons.room, lessons.split, partial(_known_or_open, encoder))
     collection = collector.collect(lessons.examples, encode, encode)
     texts = collection.texts
     vectors = _encode_texts(encoder, texts)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from embeddings.errors import TrainingFailed
 from embeddings.training import state
 from embeddings.training.contract import Batch, Learner, TrainingData
-from embeddings.training.loss import batch_loss
+from embeddings.training.loss import batch_loss, highest_scale
 from embeddings.training.optimization import CachedGradients, Stepper
 from embeddings.training.options import TrainingOptions
 from embeddings.training.retrieval import HeldOut, Retrieval
@@ -77,6 +77,7 @@ class Training:
             steps=self._steps_per_epoch * self._options.epochs,
             warm_up=self._options.warm_up,
         )
+        self._highest_scale = highest_scale(self._learner, self._options.loss)
         self._random = Random(self._options.seed)
         self._order: list[int] = []
         self.losses: list[float] = []  # of every step
@@ -140,6 +141,10 @@ class Training:
             raise TrainingFailed(
                 "A batch is too large for the device's memory: name a --chunk-size, or a lower one."
             ) from error
+        with torch.no_grad():
+            # The scale itself and not what the loss sees of it: beyond a bound it would have no
+            # gradient any more, and never come back.
+            self._learner.scale.clamp_(max=self._highest_scale)
         if not math.isfinite(loss):
             raise TrainingFailed(
                 f"The loss of step {number + 1:,} is no number: begin anew with --restart and a "

@@ -18,7 +18,7 @@ def batch_loss(
 ) -> Tensor:
     """The loss of the features of images and texts, of which `truth` says which belong together."""
     cosines = _unit(texts) @ _unit(images).T
-    scores = learner.scale.clamp(max=HIGHEST_SCALE).exp() * cosines
+    scores = learner.scale.exp() * cosines
     if loss is Loss.CONTRASTIVE:
         return contrastive_loss(scores, truth)
     bias = learner.bias
@@ -30,6 +30,17 @@ def batch_loss(
         with torch.no_grad():
             bias.copy_(share.log() - (1 - share).log() - scores.mean())
     return sigmoid_loss(scores + bias, truth)
+
+
+def highest_scale(learner: Learner, loss: Loss) -> float:
+    """Return what a learner's scale may grow to, which begins as it is now.
+
+    CLIP's is bounded. The sigmoid loss knows no bound: SigLIP has learnt 117, not 100, and that of
+    a base is never lowered.
+    """
+    if loss is Loss.SIGMOID:
+        return math.inf
+    return max(HIGHEST_SCALE, learner.scale.item())
 
 
 def contrastive_loss(scores: Tensor, truth: Tensor) -> Tensor:

@@ -85,9 +85,12 @@ class CachedGradients:
 
 def _random_numbers() -> list[Tensor]:
     """Where the random numbers of processor and GPUs stand."""
-    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    # A GPU that is not used is not woken: that takes half a gigabyte of its memory.
+    of_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return [torch.get_rng_state(), *of_gpus]
 
 
 def _set_random_numbers(states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
-    torch.cuda.set_rng_state_all(states[1:])
+    if states[1:]:
+        torch.cuda.set_rng_state_all(states[1:])

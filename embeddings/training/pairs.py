@@ -45,13 +45,17 @@ class PairData:
 def truth(texts: Sequence[str], captions: Sequence[Captions]) -> Tensor:
     """Booleans of shape (texts, images): a text is true of each image that has it as a caption.
 
-    Two images of "a dog" are no false pairs of each other's captions.
+    Two images of "a dog" are no false pairs of each other's captions, nor is one of "A dog.".
     """
     images_by_text: dict[str, list[int]] = defaultdict(list)
     for image, some in enumerate(captions):
         for text in some:
-            images_by_text[text].append(image)
+            images_by_text[_plain(text)].append(image)
     matrix = torch.zeros(len(texts), len(captions), dtype=torch.bool)
     for row, text in enumerate(texts):
-        matrix[row, images_by_text[text]] = True
+        matrix[row, images_by_text[_plain(text)]] = True
     return matrix
+
+
+def _plain(text: str) -> str:
+    return text.casefold().rstrip(" .!")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,8 @@ Tensors = Mapping[str, Tensor]
 def write(path: Path, tensors: Tensors, record: Mapping[str, Any]) -> None:
     """Write tensors and what JSON holds in place of what the file held."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    new = _beside(path)
-    save_file(whole, new, {"record": json.dumps(record)})
-    _put(new, path)
+    with told_when_unwritable(path), _written_beside(path) as new:
+        save_file(whole, new, {"record": json.dumps(record)})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -44,9 +44,21 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def replace(path: Path, content: bytes) -> None:
     """Let a file have this content, or, when the machine stops meanwhile, the one before."""
-    new = _beside(path)
-    new.write_bytes(content)
-    _put(new, path)
+    with told_when_unwritable(path), _written_beside(path) as new:
+        new.write_bytes(content)
+
+
+@contextmanager
+def told_when_unwritable(path: Path) -> Iterator[None]:
+    """Raise TrainingFailed where the block cannot write: it says what to do then."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TrainingFailed(
+            f"{path} cannot be written: {reason}. Once it can be, the same command goes on from "
+            "what was saved last."
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -58,14 +70,20 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
+@contextmanager
+def _written_beside(path: Path) -> Iterator[Path]:
+    """Give where to write, and let it take the place of the file once it is on the disk.
 
-
-def _put(new: Path, path: Path) -> None:
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    new.replace(path)
+    Where that fails nothing of it stays: a disk that is full need not be fuller.
+    """
+    new = path.with_name(f"{path.name}.new")
+    try:
+        yield new
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -10,14 +11,21 @@ from transformers import PreTrainedTokenizerFast
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[BOS]", "[EOS]"
 # CLIP reads an end token with id 2 as "take the largest id", so the end must not be 2.
 SPECIAL_TOKENS = (PAD, UNKNOWN, START, END)
+MOST_WORDS = 50_000
 
 
-def build_tokenizer(texts: Iterable[str], *, longest: int) -> PreTrainedTokenizerFast:
-    """A tokenizer that knows every word of the texts and marks any other as unknown."""
+def build_tokenizer(
+    texts: Iterable[str], *, longest: int, fewest: int = 1
+) -> PreTrainedTokenizerFast:
+    """A tokenizer that knows the words of the texts and marks any other as unknown.
+
+    It knows those that occur `fewest` times: with 2, what is unknown turns up in training, too.
+    """
     normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"[^\w\s]"), " ")]
     )
-    words = sorted({word for text in texts for word in normalizer.normalize_str(text).split()})
+    counts = Counter(word for text in texts for word in normalizer.normalize_str(text).split())
+    words = sorted(word for word, count in counts.most_common(MOST_WORDS) if count >= fewest)
     id_by_word = {word: number for number, word in enumerate((*SPECIAL_TOKENS, *words))}
     tokenizer = Tokenizer(models.WordLevel(id_by_word, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizer

@@ -78,7 +78,12 @@ def study(file: IO[bytes]) -> Studied:
 def open_new(file: IO[bytes], *, edge: int) -> Pixels:
     """Return the RGB pixels of a new file, near `edge`. Somebody waits for them."""
     with somebody_waits():
-        return _pixels(_ask("open_new", file, edge=edge))
+        return open_foreign(file, edge=edge)
+
+
+def open_foreign(file: IO[bytes], *, edge: int) -> Pixels:
+    """Return the RGB pixels of a file that is not the gallery's, near `edge`, in its turn."""
+    return _pixels(_ask("open_new", file, edge=edge))
 
 
 def open_stored(file: IO[bytes], *, edge: int) -> Pixels:

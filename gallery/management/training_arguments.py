@@ -13,7 +13,9 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from embeddings.encoders.huggingface import choose_device
+from embeddings.errors import EncoderUnavailable
 from embeddings.training.augmentation import Augmentation
+from embeddings.training.card import is_folder
 from embeddings.training.options import Base, Loss, Method, TrainingOptions
 
 # An adapter sees vectors, not pixels: many epochs cost it nothing.
@@ -26,6 +28,23 @@ DEFAULTS = {
 }
 
 
+HELD_OUT = 0.1  # of the images
+# What else shapes the result, with defaults.
+_SHAPING = {
+    "held_out": HELD_OUT,
+    "smallest_area": Augmentation.smallest_area,
+    "mirror": Augmentation.is_mirrored,
+    "last_layers": Base.last_layers,
+    "rank": Base.rank,
+}
+_OF_IMAGES = {"smallest_area", "mirror"}
+_IDLE = {  # what a method does not look at
+    Method.SCRATCH: {"last_layers", "rank"},
+    Method.WHOLE: {"last_layers", "rank"},
+    Method.LAST: {"rank"},
+    Method.LORA: {"last_layers"},
+    Method.ADAPTER: {"last_layers", "rank", *_OF_IMAGES},
+}
 _ABOUT_DATA = frozenset({"kind", "scenes", "username", "held_out", "smallest_area", "mirror"})
 _ALWAYS_SAID = frozenset({"epochs", "seed", "batch_size", "threads"})
 
@@ -61,8 +80,9 @@ def add(parser: ArgumentParser) -> None:
     group.add_argument("--last-layers", type=above(0), default=Base.last_layers, help="of a tower")
     group.add_argument("--rank", type=above(0), default=Base.rank, help="of LoRA")
     group.add_argument(
-        "--held-out", type=_share, default=0.1, metavar="SHARE", help="of the images, to measure on"
-    )
+        "--held-out", type=_share, default=HELD_OUT, metavar="SHARE",
+        help="of the images, to measure on",
+    )  # fmt: skip
     group.add_argument(
         "--smallest-area", type=_share, default=Augmentation.smallest_area, metavar="SHARE",
         help="of an image that is cut from it at random; 1: all",
@@ -74,18 +94,27 @@ def add(parser: ArgumentParser) -> None:
 
 
 def base(said: Mapping[str, Any]) -> Base:
-    """Return what is trained. Raise CommandError where method and base do not fit."""
+    """Return what is trained. Raise CommandError where method, base and options do not fit."""
     encoder: str = said["base"]
     method = said["method"] or (Method.ADAPTER if encoder else Method.SCRATCH)
     if (method is Method.SCRATCH) == bool(encoder):
         raise CommandError(
             "From scratch there is no --base." if encoder else f"--method {method} needs a --base."
         )
+    # Scenes that are drawn from scratch are held out and altered in a way of their own.
+    is_drawn = said["kind"] == "scenes" and not encoder
+    for name in sorted(_IDLE[method] | ({"held_out", *_OF_IMAGES} if is_drawn else set())):
+        if said[name] != _SHAPING[name]:
+            raise CommandError(f"{_option(name)} would change nothing about such a training.")
     return Base(method=method, encoder=encoder, last_layers=said["last_layers"], rank=said["rank"])
 
 
 def options(method: Method, said: Mapping[str, Any], *, is_drawn: bool) -> TrainingOptions:
-    """Return what was said, and what suits the method for the rest."""
+    """Return what was said, and what suits the method for the rest. Raise CommandError."""
+    try:
+        device = choose_device(said["device"])
+    except EncoderUnavailable as error:
+        raise CommandError(f"--device {said['device']} is not here.") from error
     threads = TrainingOptions.threads if is_drawn else os.cpu_count() or 1
     named = {
         field.name: said[field.name]
@@ -94,7 +123,7 @@ def options(method: Method, said: Mapping[str, Any], *, is_drawn: bool) -> Train
     }
     return replace(
         DEFAULTS[method],
-        **{"threads": threads, **named, "device": choose_device(said["device"])},
+        **{"threads": threads, **named, "device": device},
     )
 
 
@@ -112,7 +141,7 @@ def in_words(said: Mapping[str, Any], base: Base, options: TrainingOptions) -> s
     words = ["manage.py train", said["kind"], "--output DIR"]
     if base.encoder:
         # A name on the hub, or the bundled one.
-        is_public = not Path(base.encoder).exists()
+        is_public = not is_folder(base.encoder)
         words.append(f"--base {base.encoder if is_public else 'BASE'} --method {base.method}")
     if "scenes" in said:
         words.append(f"--scenes {said['scenes']}")
@@ -120,8 +149,14 @@ def in_words(said: Mapping[str, Any], base: Base, options: TrainingOptions) -> s
     for field in fields(TrainingOptions):
         value = getattr(options, field.name)
         if field.name in _ALWAYS_SAID or value != getattr(usual, field.name):
-            words.append(f"--{field.name.replace('_', '-')} {value}")
-    return " ".join(words)
+            words.append(f"{_option(field.name)} {value}")
+    shaped = {name: said[name] for name in _SHAPING if said[name] != _SHAPING[name]}
+    words += [f"{_option(name)} {value}" for name, value in shaped.items() if value is not True]
+    return " ".join([*words, *(_option(name) for name, value in shaped.items() if value is True)])
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def above(least: int) -> Callable[[str], int]:

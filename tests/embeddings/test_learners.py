@@ -18,22 +18,22 @@ from embeddings.training import checkpoint, courses
 from embeddings.training.adapter import Adapter
 from embeddings.training.augmentation import Augmentation
 from embeddings.training.drawn import drawn_examples
-from embeddings.training.examples import Example, ExampleUnreadable, Split
+from embeddings.training.examples import Example, ExampleUnreadable, Room, Split
 from embeddings.training.loop import Training
-from embeddings.training.loss import batch_loss, sigmoid_loss
+from embeddings.training.loss import batch_loss, highest_scale, sigmoid_loss
 from embeddings.training.options import Base, Loss, Method, TrainingOptions
 from embeddings.training.pairs import truth
 from embeddings.training.sight import Sight, frames_of, larger
 from embeddings.training.towers import Towers, trainable
 from scenes import Colour, compose, draw
 from tests.embeddings import colours
-from tests.encoders import make_encoder
+from tests.encoders import make_encoder, write_json
 
 FAST = TrainingOptions(epochs=6, batch_size=32, threads=1, learning_rate=3e-3, patience=6)
 
 
 def lessons(examples, folder: Path) -> courses.Lessons:
-    return courses.Lessons(examples, Split(share=0.2, seed=0), Augmentation(), folder)
+    return courses.Lessons(examples, Split(share=0.2, seed=0), Augmentation(), Room(folder))
 
 
 def source_of(folder: Path) -> Source:
@@ -170,6 +170,27 @@ def test_the_sigmoid_loss_begins_with_the_share_of_true_pairs(tmp_path):
     assert 1 / 120 < chances.median() < 1 / 13
 
 
+@pytest.mark.slow
+def test_a_scale_beyond_its_bound_is_not_cut_and_still_learns(tmp_path):
+    source = source_of(make_encoder("siglip", tmp_path / "base"))
+    (tmp_path / "run").mkdir()
+    course = courses.of_examples(
+        lessons(colours.examples(60), tmp_path / "run"), Base(method=Method.WHOLE), source, FAST
+    )
+    scale = course.learner.scale
+    with torch.no_grad():
+        scale.fill_(4.76)  # as SigLIP's own: cosines times 117
+    assert highest_scale(course.learner, Loss.SIGMOID) == float("inf")
+    training = Training(course, tmp_path / "run")
+    rows = training.epochs()
+    assert next(rows)["scale"] == pytest.approx(116.7, abs=0.1)
+    assert next(rows)["scale"] < 116.6
+    with torch.no_grad():
+        scale.fill_(6.0)
+    training._step(course.data.batch(range(16), Random(0)))
+    assert scale.item() == pytest.approx(4.76)
+
+
 def test_last_leaves_all_before_the_last_layers_as_it_is(tmp_path):
     parts = checkpoint.load(source_of(make_encoder("siglip", tmp_path)))
     towers = Towers(parts, Base(method=Method.LAST, last_layers=1), Loss.CONTRASTIVE)
@@ -184,6 +205,9 @@ def test_a_text_is_true_of_every_image_that_has_it():
         [1, 0, 0],
         [1, 1, 0],
         [0, 0, 1],
+    ]
+    assert truth(["A dog."], [("a dog",), ("a dog!", "a cat"), ("dogs",)]).tolist() == [
+        [True, True, False]
     ]
 
 
@@ -235,10 +259,28 @@ def test_what_cannot_be_read_is_left_out_and_too_few_are_refused(tmp_path):
         )
 
     broken = [Example(str(k), ("a red house",), unreadable) for k in range(30)]
-    with pytest.raises(TrainingFailed, match="30 could not be read"):
+    with pytest.raises(TrainingFailed, match="Left out were 30"):
         course(broken)
     more = course([*broken, *colours.examples(60)])
     assert len(more.data) + len(more.held_out.images) == 60
+
+
+def test_a_disk_that_is_nearly_full_is_not_filled(tmp_path):
+    full = replace(lessons(colours.examples(60), tmp_path), room=Room(tmp_path, 2**62))
+    with pytest.raises(TrainingFailed, match="nearly full"):
+        courses.of_examples(full, Base(method=Method.ADAPTER), find(BUNDLED), FAST)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_that_a_method_does_not_suit_is_refused_before_images_are_read(tmp_path):
+    def unread():
+        raise AssertionError
+        yield
+
+    start = checkpoint.load(find(BUNDLED))
+    start.parts.model.text_projection = torch.nn.Sequential()
+    with pytest.raises(TrainingFailed, match="use another method"):
+        courses._adapter(lessons(unread(), tmp_path), start, find(BUNDLED), FAST)
 
 
 def test_an_image_whose_vector_is_known_is_not_opened(tmp_path):
@@ -296,6 +338,20 @@ def test_no_base_is_changed_on_disk(tmp_path):
     course.learner.checkpoint().save(tmp_path / "encoder")
     assert {file.name: file.read_bytes() for file in BUNDLED_FOLDER.iterdir()} == before
     assert type(AutoModel.from_pretrained(tmp_path / "encoder")).__name__ == "CLIPModel"
+
+
+def test_a_base_of_sentence_transformers_becomes_a_folder_that_any_loader_takes(tmp_path):
+    make_encoder("clip", tmp_path / "base" / "0_CLIPModel")
+    step = {"idx": 0, "name": "0", "path": "0_CLIPModel",
+            "type": "sentence_transformers.models.CLIPModel"}  # fmt: skip
+    write_json(tmp_path / "base" / "modules.json", [step])
+    source = source_of(tmp_path / "base")
+    checkpoint.load(source).save(tmp_path / "encoder")
+    base, trained = (
+        TorchEncoder(one, device="cpu", precision="float32")
+        for one in (source, source_of(tmp_path / "encoder"))
+    )
+    assert np.array_equal(base.encode_texts(["a boat"]), trained.encode_texts(["a boat"]))
 
 
 @pytest.mark.parametrize("name", ["bundled+bundled", "bundled#crops"])

@@ -65,6 +65,15 @@ def test_true_pairs_are_no_negatives():
     assert contrastive_loss(raised, truth) < contrastive_loss(scores, truth)
 
 
+def test_the_contrastive_loss_is_that_of_its_paper_where_each_text_has_one_image():
+    scores = torch.randn(5, 5, generator=torch.manual_seed(0))
+    own = torch.arange(5)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
+    truth = torch.eye(5, dtype=torch.bool)
+    torch.testing.assert_close(contrastive_loss(scores, truth), expected)
+
+
 def test_loss_has_a_gradient_where_everything_or_nothing_is_true():
     scores = torch.zeros(2, 3, requires_grad=True)
     contrastive_loss(scores, torch.tensor([[True, True, True], [False, False, False]])).backward()
@@ -84,6 +93,11 @@ def test_the_tokenizer_marks_words_it_never_read():
     tokenizer = build_tokenizer(["a red boat", "two boats at night"], longest=16)
     tokens = tokenizer.tokenize("Two RED zebras, at night!")
     assert tokens == ["two", "red", UNKNOWN, "at", "night"]
+
+
+def test_the_tokenizer_learns_what_an_unknown_word_is_from_those_that_are_rare():
+    tokenizer = build_tokenizer(["a red boat", "A red, red zebra"], longest=16, fewest=2)
+    assert tokenizer.tokenize("a red zebra") == ["a", "red", UNKNOWN]
 
 
 @pytest.mark.slow

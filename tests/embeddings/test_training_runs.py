@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -105,14 +106,79 @@ def test_two_processes_do_not_train_into_one_folder(tmp_path):
 
 def test_a_run_is_gone_on_with_by_the_same_options_only(tmp_path):
     run = Run(tmp_path / "encoder")
-    with run.held({"seed": 0}, restart=False) as goes_on:
+    with run.held({"seed": 7}, restart=False) as goes_on:
         assert not goes_on
+    with run.held({"seed": 0}, restart=False) as goes_on:
+        assert not goes_on  # nothing was read or learnt: nothing is lost
+        (run.folder / STATE).write_text("dear")
     with run.held({"seed": 0}, restart=False) as goes_on:
         assert goes_on
     with pytest.raises(TrainingFailed, match="seed"), run.held({"seed": 1}, restart=False):
         pass
     with run.held({"seed": 1}, restart=True) as goes_on:
         assert not goes_on
+        assert not (run.folder / STATE).exists()
+
+
+def test_what_is_read_of_private_images_is_for_nobody_else(tmp_path):
+    run = Run(tmp_path / "encoder")
+    with run.held({}, restart=False):
+        assert run.folder.stat().st_mode & 0o777 == 0o700
+        run.publish(lambda folder: (folder / "weights").write_text("all") and None)
+    (tmp_path / "any").mkdir()
+    assert run.output.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_a_folder_of_somebody_else_is_never_emptied(tmp_path, is_made):
+    run = Run(tmp_path / "cats")
+    run.folder.mkdir()
+    (run.folder / "tom.jpg").write_text("dear")
+    if is_made:
+        run.output.mkdir()
+        (run.output / "weights").write_text("all")
+    with (
+        pytest.raises(TrainingFailed, match=r"holds something else \(tom.jpg\)"),
+        run.held({}, restart=True),
+    ):
+        pass
+    assert (run.folder / "tom.jpg").read_text() == "dear"
+
+
+def test_a_process_that_dies_clearing_up_leaves_nothing_behind_the_next_one(tmp_path, monkeypatch):
+    run = Run(tmp_path / "encoder")
+    real = state.sync_folder
+
+    def die_after_renaming(folder):
+        if folder == tmp_path and run.output.exists():
+            raise Died
+        real(folder)
+
+    monkeypatch.setattr(state, "sync_folder", die_after_renaming)
+    with run.held({}, restart=False):
+        (run.folder / STATE).write_text("learnt")
+        with pytest.raises(Died):
+            run.publish(lambda folder: (folder / "weights").write_text("all") and None)
+    monkeypatch.undo()
+    with pytest.raises(TrainingFailed, match="there already"), run.held({}, restart=False):
+        pass
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["weights"]
+
+
+def test_a_full_disk_is_told_and_what_was_saved_before_stays(tmp_path):
+    path = tmp_path / "state.safetensors"
+    state.write(path, {"a": torch.ones(2)}, {"step": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(TrainingFailed, match="the same command goes on"):
+            state.write(path, {"a": torch.ones(100_000)}, {"step": 2})
+        with pytest.raises(TrainingFailed, match="the same command goes on"):
+            state.replace(tmp_path / "log.csv", bytes(200_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert state.read(path)[1] == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
 
 
 def test_what_is_published_is_there_whole_and_the_run_is_gone(tmp_path):

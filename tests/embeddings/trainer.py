@@ -8,7 +8,7 @@ from pathlib import Path
 from embeddings.training import courses
 from embeddings.training.architecture import Architecture
 from embeddings.training.augmentation import Augmentation
-from embeddings.training.examples import Split
+from embeddings.training.examples import Room, Split
 from embeddings.training.loop import Course, Training
 from embeddings.training.options import Base, TrainingOptions
 from tests.embeddings import colours
@@ -24,7 +24,7 @@ def course(folder: Path, *, save_seconds: float = 1e9) -> Course:
         epochs=20, batch_size=16, threads=1, patience=20, save_seconds=save_seconds
     )
     lessons = courses.Lessons(
-        colours.examples(120), Split(share=0.2, seed=0), Augmentation(), folder
+        colours.examples(120), Split(share=0.2, seed=0), Augmentation(), Room(folder)
     )
     return courses.of_examples(lessons, Base(architecture=TINY), None, options)
 

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import json
 import os
+import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from PIL import Image as PillowImage
 
@@ -16,10 +21,18 @@ from embeddings.encoders import registry, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.streams import read_ids
-from gallery import training
+from embeddings.training.examples import ExampleUnreadable
+from gallery import patience, training
+from gallery.decoding import decoders
+from gallery.errors import StorageAway
+from gallery.importers import SourceAway
+from gallery.importers.coco import Coco
+from gallery.importers.folder import Folder
 from gallery.ingest import NewImage, add_image
 from gallery.models import Image, Visibility
+from gallery.storage.addresses import parse_bucket
 from scenes import compose, describe, draw
+from tests.gallery.storage import servers
 from tests.rows import make_space, make_user, make_vectors, store
 
 COUNT = 40
@@ -59,12 +72,18 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_folder_with_texts_beside_its_images_makes_an_encoder(tmp_path, pictures):
+def test_a_folder_with_texts_beside_its_images_makes_an_encoder(tmp_path, pictures, capsys):
     (pictures / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     (pictures / "broken.txt").write_text("a boat")
+    (pictures / "long.jpg").write_bytes(drawn(COUNT + 1))
+    (pictures / "long.txt").write_text("a boat " * 100_000)
     output = tmp_path / "encoder"
     said = train("folder", pictures, "--output", output, "--base", "bundled", "--epochs", 3)
     assert f"ENCODER={output}" in said
+    told = "".join(capsys.readouterr())
+    assert "broken.jpg cannot be read" in told
+    assert "long.txt: Left out, it has more than 400 kB." in told
+    assert "Left out in all: 2." in told
     assert_serves(output)
     card = (output / "README.md").read_text()
     assert "text to image R@10" in card
@@ -90,9 +109,11 @@ def test_coco_teaches_by_all_its_captions(tmp_path, pictures):
     }
     annotations.write_text(json.dumps(said))
     arguments = ("coco", annotations, "--images", pictures, "--output", tmp_path / "encoder")
-    train(*arguments, "--base", "bundled", "--epochs", 2)
+    train(*arguments, "--base", "bundled", "--epochs", 2, "--held-out", 0.3)
     assert_serves(tmp_path / "encoder")
-    assert "captions of the source “coco”" in (tmp_path / "encoder" / "README.md").read_text()
+    card = (tmp_path / "encoder" / "README.md").read_text()
+    assert "captions of the source “coco”" in card
+    assert "--held-out 0.3" in card
 
 
 @pytest.fixture
@@ -144,6 +165,80 @@ def test_an_image_whose_file_is_gone_is_left_out(library, tmp_path, capsys):
     assert f"Image {image.pk} cannot be read" in "".join(capsys.readouterr())
 
 
+@pytest.fixture
+def impatient(monkeypatch) -> None:
+    monkeypatch.setattr(training, "PAUSES", (0.01,))
+
+
+def test_a_storage_that_is_away_stops_the_training_which_then_learns_of_all_images(
+    library, tmp_path, settings, monkeypatch, impatient
+):
+    for name, value in servers.KEYS.items():
+        monkeypatch.setenv(name, value)
+    away = parse_bucket(servers.address("http://127.0.0.1:9", "away", timeout=1)).backend()
+    arguments = ("library", "--as", "ann", "--output", tmp_path / "e", "--base", "bundled")
+    arguments = (*arguments, "--epochs", 1)
+    here = settings.STORAGES
+    settings.STORAGES = here | {"default": away}
+    with pytest.raises(CommandError, match="the bucket cannot be reached"):
+        train(*arguments)
+    assert not (tmp_path / "e").exists()
+    settings.STORAGES = here
+    train(*arguments)
+    card = (tmp_path / "e" / "README.md").read_text()
+    learnt, held_out = re.search(r"on (\d+) images .* of (\d+) images", card).groups()
+    assert int(learnt) + int(held_out) == COUNT - 2
+
+
+def test_a_disk_that_is_not_mounted_is_not_taken_for_images_that_are_gone(
+    library, tmp_path, settings, impatient
+):
+    example = next(training.of_library(make_user("ann")))
+    media = Path(default_storage.location)
+    unmounted = media.rename(tmp_path / "unmounted")
+    media.mkdir()
+    with pytest.raises(StorageAway, match="cannot be read: No such file"):
+        example.open(96)
+    media.rmdir()
+    unmounted.rename(media)
+    assert example.open(96).mode == "RGB"
+
+
+def test_a_source_that_does_not_answer_is_not_taken_for_images_that_are_gone(
+    pictures, monkeypatch, impatient
+):
+    def is_stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    example = next(iter(training.of_source(Folder(path=str(pictures)))))
+    monkeypatch.setattr("gallery.trees.disk.open_beneath", is_stale)
+    with pytest.raises(SourceAway, match="Stale file handle"):
+        example.open(96)
+
+
+def test_images_of_a_source_wait_for_their_turn_to_be_decoded(pictures, settings, monkeypatch):
+    settings.DECODE_PROCESSES = 1
+    monkeypatch.setattr(patience, "DECODER_SECONDS", 0.0)
+    decoders.close()
+    examples = list(itertools.islice(training.of_source(Folder(path=str(pictures))), 24))
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(lambda example: example.open(96), examples))) == 24
+
+
+def test_no_name_of_a_file_writes_to_the_terminal(tmp_path):
+    annotations = tmp_path / "captions.json"
+    said = {
+        "images": [{"id": 1, "file_name": "\x1b[2J.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "caption": "a boat"}],
+    }
+    annotations.write_text(json.dumps(said))
+    (tmp_path / "other.jpg").write_bytes(drawn(0))
+    source = Coco(annotations=(str(annotations),), images=str(tmp_path))
+    with pytest.raises(ExampleUnreadable) as caught:
+        next(iter(training.of_source(source))).open(96)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -153,6 +248,7 @@ def test_an_image_whose_file_is_gone_is_left_out(library, tmp_path, capsys):
         (("--base", "bundled", "--batch-size", "1"), "whole number above 1"),
         (("--base", "bundled", "--learning-rate", "fast"), "must be a number"),
         (("--base", "bundled", "--device", "cuda:77"), "is not here"),
+        (("--base", "bundled", "--mirror"), "--mirror would change nothing"),
     ],
 )
 def test_what_cannot_be_trained_is_told_in_a_sentence(tmp_path, pictures, arguments, sentence):

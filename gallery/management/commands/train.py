@@ -19,11 +19,11 @@ from embeddings.encoders.sources import Source
 from embeddings.errors import EmbeddingsError
 from embeddings.training import card, courses
 from embeddings.training.augmentation import Augmentation
-from embeddings.training.card import Card
+from embeddings.training.card import Card, Material
 from embeddings.training.courses import Lessons
 from embeddings.training.drawn import DrawnOptions, drawn_examples
 from embeddings.training.evaluation import Figures, evaluate
-from embeddings.training.examples import Example, Split
+from embeddings.training.examples import Listed, Room, Split
 from embeddings.training.loop import Course, Training
 from embeddings.training.options import Base, Method, TrainingOptions
 from embeddings.training.pairs import PairData
@@ -99,7 +99,7 @@ class Command(BaseCommand):
         base = training_arguments.base(said)
         is_drawn = said["kind"] == SCENES and not base.encoder
         options = training_arguments.options(base.method, said, is_drawn=is_drawn)
-        run = Run(said["output"].absolute())
+        run = Run(said["output"].resolve())
         source = sources.find(base.encoder) if base.encoder else None
         fixed = {
             **asdict(options),
@@ -131,14 +131,14 @@ class Command(BaseCommand):
             self._print(figures)
             return card.of_scenes(command, course.options, figures.rows())
         part = course.data.part
-        captions = sum(map(len, part.captions))
-        about = card.about_examples(
-            base,
+        material = Material(
             source=f"the source “{said['kind']}”",
             images=len(part),
-            captions=captions,
+            captions=sum(map(len, part.captions)),
             held_out=len(course.held_out.images),
+            is_best_kept=bool(course.options.patience),
         )
+        about = card.about_examples(base, material)
         rows = (under_way.standing.rows[0], under_way.kept)
         return card.of_examples(about, command, course.options, base, rows)
 
@@ -160,14 +160,14 @@ def _course(
         _examples(said, base, source, options),
         Split(share=said["held_out"], seed=options.seed),
         Augmentation(smallest_area=said["smallest_area"], is_mirrored=said["mirror"]),
-        folder,
+        Room(folder, settings.UPLOAD_FREE_BYTES),
     )
     return courses.of_examples(lessons, base, source, options)
 
 
 def _examples(
     said: Mapping[str, Any], base: Base, source: Source | None, options: TrainingOptions
-) -> Iterable[Example]:
+) -> Iterable[Listed]:
     kind = said["kind"]
     if kind == SCENES:
         return drawn_examples(said["scenes"], seed=options.seed)
