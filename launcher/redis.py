@@ -31,8 +31,9 @@ SETTINGS = {
     "save": "",
     "appendonly": "no",
     "maxmemory": "128mb",
-    # Losing a call silently is worse than an error to the one who calls.
-    "maxmemory-policy": "noeviction",
+    # When it is full, searches that were kept and have an end anyhow give way, those used longest
+    # ago first. Calls have none: none is lost silently, and none is refused for the searches' sake.
+    "maxmemory-policy": "volatile-lru",
     "daemonize": "no",
 }
 
