@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import shutil
 import threading
+import weakref
 from fnmatch import fnmatch
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 
 from embeddings.encoders import comparing, exports, folders, hub, registry, sources
 from embeddings.encoders.huggingface import TorchEncoder
-from embeddings.encoders.precisions import BFLOAT16, INT8, INT8_BLOCKS, Precisions
+from embeddings.encoders.precisions import BFLOAT16, FLOAT32, INT8, INT8_BLOCKS, Precisions
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
@@ -82,6 +84,21 @@ def test_an_encoder_that_changed_since_its_space_was_filled_is_refused(folder):
     space = Space(name=str(folder), revision="another", dimensions=256)
     with pytest.raises(EncoderUnavailable, match="no longer those"):
         registry.load(space)
+
+
+def test_an_encoder_that_is_let_go_of_is_gone_at_once():
+    encoder = registry.open_source(sources.find(BUNDLED))
+    encoder.encode_texts(["a"])
+    encoder.change(Precisions(text=FLOAT32, image=BFLOAT16))
+    encoder.encode_images(IMAGES)
+    gone = threading.Event()
+    weakref.finalize(encoder, gone.set)
+    gc.disable()  # which would find it sooner or later
+    try:
+        del encoder
+        assert gone.is_set()
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(scope="module", params=["clip", "siglip", "dual"])
