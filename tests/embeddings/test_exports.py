@@ -28,14 +28,15 @@ IMAGE = Image.linear_gradient("L").convert("RGB")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return sources.find(str(make_encoder("clip", tmp_path_factory.mktemp("encoder"))))
+    return sources.find(str(make_encoder("clip", tmp_path_factory.mktemp("encoders") / "clip")))
 
 
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
     """A cache with an export that no test may change."""
     cache = tmp_path_factory.mktemp("cache")
-    exports.find(tiny, cache)
+    exported = exports.find(tiny, sources.cache_dir())
+    shutil.copytree(exported.folder, cache / exported.folder.name)
     return cache
 
 
