@@ -72,7 +72,7 @@ class Size:
         return QUESTIONS * self.images
 
 
-FULL, QUICK = Size(500, 10_000, 2_000), Size(200, 500, 100)
+FULL, QUICK = Size(500, 10_000, 1_000), Size(200, 500, 100)
 
 
 @dataclass(frozen=True)
