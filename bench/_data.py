@@ -21,6 +21,11 @@ SPREAD = 0.9  # length of the noise around a centre of length 1
 STEP = 1.0  # from a vector to a query
 BLOCK = 50_000
 
+WORDS = (
+    *("red", "blue", "boat", "house", "sea", "night"),
+    *("moon", "cat", "tree", "car", "two", "snow"),
+)  # of texts that are searched for
+
 Float16s = NDArray[np.float16]
 Float32s = NDArray[np.float32]
 

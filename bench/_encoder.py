@@ -31,8 +31,8 @@ SHAPES: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def write(folder: Path, shape: str = VIT_B_32) -> None:
-    torch.manual_seed(0)
+def write(folder: Path, shape: str = VIT_B_32, *, seed: int = 0) -> None:
+    torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(BUNDLED_FOLDER)
     ends = {
         "bos_token_id": tokenizer.bos_token_id,

@@ -44,9 +44,11 @@ class Options:
     is_quick: bool
     is_json: bool
     device: str = "cpu"
+    encoder: str = ""
 
 
-def options(description: str, *, devices: Sequence[str] = ()) -> Options:
+def options(description: str, *, devices: Sequence[str] = (), encoder: str = "") -> Options:
+    """Read the arguments. `encoder` is the usual one of a benchmark that can be told another."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,8 +56,12 @@ def options(description: str, *, devices: Sequence[str] = ()) -> Options:
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     if devices:
         parser.add_argument("--device", choices=devices, default=devices[0])
-    given = parser.parse_args()
-    return Options(given.quick, given.json, getattr(given, "device", "cpu"))
+    if encoder:
+        parser.add_argument("--encoder", default=encoder, help=f"a folder, or {encoder}")
+    given = vars(parser.parse_args())
+    return Options(
+        given["quick"], given["json"], given.get("device", "cpu"), given.get("encoder", "")
+    )
 
 
 def medians(ours: Callable[[], object], rival: Callable[[], object], *, runs: int) -> Pair:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 180
@@ -26,6 +27,13 @@ class Process:
 
     arguments: tuple[str, ...]
     environ: dict[str, str]
+
+
+class Web(NamedTuple):
+    """A web server that answers."""
+
+    address: str
+    pid: int
 
 
 @contextmanager
@@ -46,25 +54,28 @@ def running(process: Process, log: Path) -> Iterator[subprocess.Popen[bytes]]:
             started.wait()
 
 
-def our_web(address: str, data_dir: Path) -> Process:
-    """Return the web server of bin/start: its own arguments and variables."""
-    return _ours("web", address, data_dir)
-
-
-def our_worker(data_dir: Path) -> Process:
-    return _ours("worker", "127.0.0.1:0", data_dir)
-
-
-def _ours(name: str, address: str, data_dir: Path) -> Process:
+def our_site(address: str, data_dir: Path) -> dict[str, Process]:
+    """Return what bin/start runs, with its own arguments and variables, by name."""
     from launcher.site import Address, children
 
     host, _, port = address.rpartition(":")
-    command = next(
-        child
+    return {
+        child.name: Process(tuple(child.arguments), dict(child.environ))
         for child in children(Address(host=host, port=int(port)), data_dir)
-        if child.name == name
-    )
-    return Process(tuple(command.arguments), dict(command.environ))
+    }
+
+
+def our_worker(data_dir: Path) -> Process:
+    return our_site("127.0.0.1:0", data_dir)["worker"]
+
+
+@contextmanager
+def our_web(data_dir: Path, path: str) -> Iterator[Web]:
+    """Run our web server until the block ends, once the path answers 200."""
+    address, log = free_address(), data_dir / "logs" / "web.log"
+    with running(our_site(address, data_dir)["web"], log) as process:
+        wait_for(address, path, process, log)
+        yield Web(address, process.pid)
 
 
 def rival_web(address: str, library: Path, *, workers: int, **variables: str) -> Process:

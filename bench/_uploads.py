@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image as Pixels
 from bench import _report as report
 from bench import _servers
 from bench._report import Row
+from bench._visitor import SEARCH, Visitor
 
 MOST_SECONDS = 2.0
 PATIENCE = 60.0  # seconds
@@ -32,10 +31,10 @@ def rows(address: str, folder: Path, n: int) -> list[Row]:
     token = ApiToken.issue(User.objects.get(username="bench"), "bench")
     log = folder / "logs" / "worker.log"
     with _servers.running(_servers.our_worker(folder), log):
-        visitor = Visitor(address, token)
-        first = visitor.upload(picture(0))
-        visitor.wait_for_any(first)
-        seconds = [visitor.seconds_until_found(picture(i), like=first) for i in range(1, n + 1)]
+        uploader = Uploader(address, token)
+        first = uploader.upload(picture(0))
+        uploader.wait_for_any(first)
+        seconds = [uploader.seconds_until_found(picture(i), like=first) for i in range(1, n + 1)]
     middle, p95 = (float(np.percentile(seconds, share)) for share in (50, 95))
     what = f"new image to searchable, p95 of {n} (median {middle:.2f} s)"
     return [report.at_most(what, p95, MOST_SECONDS, "s")]
@@ -51,26 +50,8 @@ def picture(seed: int) -> bytes:
     return file.getvalue()
 
 
-class Visitor:
-    """Talks to the API as a program does."""
-
-    def __init__(self, address: str, token: str) -> None:
-        self._address = address
-        self._headers = {"Authorization": f"Bearer {token}"}
-
-    def upload(self, file: bytes) -> str:
-        """Return the id of the stored image."""
-        boundary = uuid.uuid4().hex
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n'
-            "Content-Type: image/jpeg\r\n\r\n"
-        )
-        body = head.encode() + file + f"\r\n--{boundary}--\r\n".encode()
-        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        status, answer = self._ask("POST", "/api/v1/images", body, kind)
-        if status != 201:
-            sys.exit(f"An upload was answered {status}: {answer!r}")
-        return str(json.loads(answer)[0]["id"])
+class Uploader(Visitor):
+    """Looks for what it has sent."""
 
     def wait_for_any(self, image: str) -> None:
         """Return when the image can be searched with: the worker that embeds it starts, too."""
@@ -88,7 +69,7 @@ class Visitor:
 
     def like(self, image: str) -> list[str] | None:
         """Return the ids most like an image; None while it has no vector."""
-        status, answer = self._ask("GET", f"/api/v1/search?similar_to={image}&k=100&band=unlikely")
+        status, answer = self.ask("GET", f"{SEARCH}?similar_to={image}&k=100&band=unlikely")
         if status != 200:
             return None
         return [hit["id"] for hit in json.loads(answer)["hits"]]
@@ -97,18 +78,3 @@ class Visitor:
         if time.monotonic() > ends:
             sys.exit("A new image was not found in time.")
         time.sleep(POLL_SECONDS)
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(self._address, timeout=60)
-        try:
-            connection.request(method, path, body, {**self._headers, **(headers or {})})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()

@@ -32,26 +32,12 @@ import numpy as np
 
 from bench import _library, _servers, _uploads
 from bench import _report as report
-from bench._data import Float16s, clustered
+from bench._data import WORDS, Float16s, clustered
 from bench._report import Pair, Row
 
 if TYPE_CHECKING:
     from embeddings.models import Space
 
-WORDS = (
-    "red",
-    "blue",
-    "boat",
-    "house",
-    "sea",
-    "night",
-    "moon",
-    "cat",
-    "tree",
-    "car",
-    "two",
-    "snow",
-)
 A_TEXT = 6  # words, so 8 tokens
 REPEATED = 40  # texts that are asked again and again
 TEXT_TOWER_WEIGHTS = 12 * (4 * 512**2 + 2 * 512 * 2048)  # that every text is put through
@@ -143,10 +129,8 @@ def make_library(vectors: Float16s, folder: Path, encoder: Path) -> Space:
 @contextmanager
 def ours(folder: Path) -> Iterator[str]:
     """Run our web server until the block ends; give its address."""
-    address, log = _servers.free_address(), folder / "logs" / "web.log"
-    with _servers.running(_servers.our_web(address, folder), log) as process:
-        _servers.wait_for(address, paths(API, ["warm"])[0], process, log)
-        yield address
+    with _servers.our_web(folder, paths(API, ["warm"])[0]) as web:
+        yield web.address
 
 
 @contextmanager

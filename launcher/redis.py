@@ -31,8 +31,8 @@ SETTINGS = {
     "save": "",
     "appendonly": "no",
     "maxmemory": "128mb",
-    # What has an end only makes things quicker, and goes first: were it to stay, searches could
-    # fill the memory, and no task could be queued. Tasks have none: none is dropped silently.
+    # When it is full, searches that were kept and have an end anyhow give way, those used longest
+    # ago first. Calls have none: none is lost silently, and none is refused for the searches' sake.
     "maxmemory-policy": "volatile-lru",
     "daemonize": "no",
 }

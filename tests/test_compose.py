@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from launcher import redis
 from searchsite.environment import Environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +80,12 @@ def test_only_the_web_server_is_reached_from_outside():
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["web"]
     assert COMPOSE["networks"]["inside"]["internal"] is True
     assert SERVICES["postgres"]["networks"] == SERVICES["redis"]["networks"] == ["inside"]
+
+
+def test_its_redis_is_full_in_the_way_of_the_embedded_one():
+    command = SERVICES["redis"]["command"]
+    policy = command[command.index("--maxmemory-policy") + 1]
+    assert policy == redis.SETTINGS["maxmemory-policy"]
 
 
 @each_service

@@ -51,12 +51,11 @@ class CpuEncoder:
         self.name = source.name
         self.revision = source.revision
         self.precisions = precisions
-        self._source, self._cache = source, cache
-        self._threads = threads
-        self._export = exports.find(source, cache)
-        self._text, self._image = _Once(self._open_text), _Once(self._open_image)
-        self.dimensions = self._export.dimensions
-        self.framing = self._export.framing.in_manner(source.manner)
+        self._files = _Files(source, cache, precisions=precisions, threads=threads)
+        self._text, self._image = _Once(self._files.open_text), _Once(self._files.open_image)
+        export = self._files.export
+        self.dimensions = export.dimensions
+        self.framing = export.framing.in_manner(source.manner)
 
     def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
         """Return (n, dimensions) of images by what is looked at of them."""
@@ -78,16 +77,17 @@ class CpuEncoder:
 
     def with_precisions(self, precisions: Precisions) -> CpuEncoder:
         """Return one of the same files that computes otherwise."""
-        return CpuEncoder(self._source, self._cache, precisions=precisions, threads=self._threads)
+        files = self._files
+        return CpuEncoder(files.source, files.cache, precisions=precisions, threads=files.threads)
 
     def prepare(self) -> None:
         """Make the files that its precisions need, unless they are there. Raise ExportFailed."""
-        for tower in TOWERS:
-            self._whole(partial(variants.file, tower=tower, precisions=self.precisions))
+        self._files.prepare()
 
     def calibrate(self, frames: Sequence[Frames]) -> Calibration:
         """Return what int8 of images needs to know of images like these. Raise ExportFailed."""
-        return self._whole(lambda export: variants.calibrate(export, np.concatenate(frames)))
+        together = np.concatenate(frames)
+        return self._files.whole(lambda export: variants.calibrate(export, together))
 
     def change(self, precisions: Precisions) -> None:
         """Go over to other precisions while threads use it: who has begun ends as it began.
@@ -104,45 +104,67 @@ class CpuEncoder:
         if self._image.is_open:
             image.get()
         self._text, self._image, self.precisions = text, image, precisions
+        self._files = other._files
 
     def _is_same(self, tower: TowerName, precisions: Precisions) -> bool:
         return self.precisions.of(tower) == precisions.of(tower)
 
-    def _open_text(self) -> tuple[Tokens, Tower]:
+
+class _Files:
+    """What an encoder was exported to, and how its towers are opened from there.
+
+    It knows no encoder: else an encoder that is let go of, with its hundreds of megabytes, would
+    be gone only when Python next looks for circles.
+    """
+
+    def __init__(
+        self, source: Source, cache: Path, *, precisions: Precisions, threads: int
+    ) -> None:
+        self.source, self.cache = source, cache
+        self.threads = threads
+        self._precisions = precisions
+        self.export = exports.find(source, cache)
+
+    def prepare(self) -> None:
+        for tower in TOWERS:
+            self.whole(partial(variants.file, tower=tower, precisions=self._precisions))
+
+    def open_text(self) -> tuple[Tokens, Tower]:
         def opened(export: Export) -> tuple[Tokens, Tower]:
             tokenizer = Tokenizer.from_file(str(export.file(TOKENIZER_FILE)))
             file = self._file(export, TEXT)
             return Tokens(tokenizer, export.text_options), OnnxTower(file)
 
-        return self._whole(opened)
+        return self.whole(opened)
 
-    def _open_image(self) -> Tower:
+    def open_image(self) -> Tower:
         # Beside int8, what is left in floats is quicker so, and loses less than the int8 does.
-        is_short = self.precisions.image != FLOAT32 and processors.has_bfloat16()
-        precision = "bf16" if is_short or self.precisions.image == BFLOAT16 else "f32"
-        return self._whole(
+        wanted = self._precisions.image
+        is_short = wanted != FLOAT32 and processors.has_bfloat16()
+        precision = "bf16" if is_short or wanted == BFLOAT16 else "f32"
+        return self.whole(
             lambda export: OpenVinoTower(
-                self._file(export, IMAGE), precision=precision, threads=self._threads
+                self._file(export, IMAGE), precision=precision, threads=self.threads
             )
         )
 
+    def whole(self, open_: Callable[[Export], Opened]) -> Opened:
+        """Open what is proved first; what is damaged is made anew, once."""
+        try:
+            return open_(self.export)
+        except FolderBroken:
+            self.export = exports.renew(self.source, self.cache, broken=self.export)
+        try:
+            return open_(self.export)
+        except FolderBroken as error:
+            raise ExportFailed(f"{error} It was made anew just now: look at the disk.") from error
+
     def _file(self, export: Export, tower: TowerName) -> Path:
         try:
-            return variants.file(export, tower, self.precisions)
+            return variants.file(export, tower, self._precisions)
         except ExportFailed as error:
             log.warning("%s It is computed in %s.", error, FLOAT32)
             return variants.file(export, tower, Precisions())
-
-    def _whole(self, open_: Callable[[Export], Opened]) -> Opened:
-        """Open what is proved first; what is damaged is made anew, once."""
-        try:
-            return open_(self._export)
-        except FolderBroken:
-            self._export = exports.renew(self._source, self._cache, broken=self._export)
-        try:
-            return open_(self._export)
-        except FolderBroken as error:
-            raise ExportFailed(f"{error} It was made anew just now: look at the disk.") from error
 
 
 class _Once(Generic[Opened]):

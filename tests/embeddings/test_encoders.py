@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import shutil
 import threading
+import weakref
 from fnmatch import fnmatch
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 
 from embeddings.encoders import comparing, exports, folders, hub, registry, sources
 from embeddings.encoders.huggingface import TorchEncoder
-from embeddings.encoders.precisions import BFLOAT16, INT8, INT8_BLOCKS, Precisions
+from embeddings.encoders.precisions import BFLOAT16, FLOAT32, INT8, INT8_BLOCKS, Precisions
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
@@ -84,6 +86,21 @@ def test_an_encoder_that_changed_since_its_space_was_filled_is_refused(folder):
         registry.load(space)
 
 
+def test_an_encoder_that_is_let_go_of_is_gone_at_once():
+    encoder = registry.open_source(sources.find(BUNDLED))
+    encoder.encode_texts(["a"])
+    encoder.change(Precisions(text=FLOAT32, image=BFLOAT16))
+    encoder.encode_images(IMAGES)
+    gone = threading.Event()
+    weakref.finalize(encoder, gone.set)
+    gc.disable()  # which would find it sooner or later
+    try:
+        del encoder
+        assert gone.is_set()
+    finally:
+        gc.enable()
+
+
 @pytest.fixture(scope="module", params=["clip", "siglip", "dual"])
 def tiny(request, tmp_path_factory):
     """A folder of each kind, by its name: what is exported of it serves several runs."""
@@ -141,7 +158,7 @@ def test_an_encoder_in_the_hubs_cache_is_found_without_a_network(hub_cache):
     source = sources.find("nobody/clip")
     assert source.revision == "a" * 40
     assert sources.find("nobody/clip", revision=source.revision) == source
-    registry.open_source(source)
+    TorchEncoder(source, device="cpu", precision="float32")  # reads the files, and exports nothing
 
 
 def test_the_snapshot_with_safetensors_is_taken(hub_cache):
@@ -177,7 +194,8 @@ def test_of_a_model_on_the_hub_nothing_is_fetched_that_could_be_code():
 
 
 def test_many_threads_get_what_one_gets(tmp_path):
-    encoder = registry.open_source(sources.find(str(make_encoder("siglip", tmp_path))))
+    folder = make_encoder("siglip", tmp_path / "siglip")  # as `tiny`, so exported already
+    encoder = registry.open_source(sources.find(str(folder)))
     texts = ["two red boats at night", "a", "a big yellow moon over the sea"]
     expected = {text: encoder.encode_texts([text]) for text in texts}
     wrong = []

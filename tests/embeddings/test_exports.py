@@ -14,7 +14,8 @@ from PIL import Image
 
 from embeddings.encoders import exports, sources
 from embeddings.encoders.cpu import CpuEncoder
-from embeddings.encoders.exports import ExportFailed
+from embeddings.encoders.exports import Export, ExportFailed
+from embeddings.encoders.keeping import FolderBroken
 from embeddings.encoders.layout import IMAGE_FILE, SAID_FILE, TEXT_FILE
 from embeddings.encoders.precisions import Precisions
 from embeddings.errors import EncoderUnavailable
@@ -27,14 +28,15 @@ IMAGE = Image.linear_gradient("L").convert("RGB")
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return sources.find(str(make_encoder("clip", tmp_path_factory.mktemp("encoder"))))
+    return sources.find(str(make_encoder("clip", tmp_path_factory.mktemp("encoders") / "clip")))
 
 
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
     """A cache with an export that no test may change."""
     cache = tmp_path_factory.mktemp("cache")
-    exports.find(tiny, cache)
+    exported = exports.find(tiny, sources.cache_dir())
+    shutil.copytree(exported.folder, cache / exported.folder.name)
     return cache
 
 
@@ -88,9 +90,32 @@ def test_whoever_asks_at_once_waits_for_the_one_that_makes_it(tiny, tmp_path):
         ("sha256.json", "null"),
     ],
 )
-def test_a_damaged_file_is_noticed_and_made_anew(tiny, cache, name, harm):
+def test_a_damaged_file_is_noticed(cache, name, harm):
+    (folder,) = (one for one in cache.iterdir() if one.is_dir())
+    do_harm(folder / name, harm)
+    with pytest.raises(FolderBroken):
+        proved(folder)
+
+
+def proved(folder):
+    """Look at an export as whoever opens its towers does."""
+    export = Export.read(folder)
+    return [export.file(name) for name in (TEXT_FILE, IMAGE_FILE)]
+
+
+# One that is noticed when the folder is read, and one when a tower is opened.
+@pytest.mark.parametrize(
+    ("name", "harm"), [("sha256.json", "null"), (f"{TEXT_FILE}.data", "changed")]
+)
+def test_what_is_damaged_is_made_anew(tiny, cache, name, harm):
     expected = vectors(opened(tiny, cache))
     (file,) = cache.glob(f"*/{name}")
+    do_harm(file, harm)
+    np.testing.assert_array_equal(vectors(opened(tiny, cache)), expected)
+    np.testing.assert_array_equal(vectors(opened(tiny, cache)), expected)
+
+
+def do_harm(file, harm):
     content = bytearray(file.read_bytes())
     if harm == "cut":
         file.write_bytes(content[: len(content) // 2])
@@ -101,8 +126,6 @@ def test_a_damaged_file_is_noticed_and_made_anew(tiny, cache, name, harm):
         file.write_bytes(content)
     else:
         file.unlink()
-    np.testing.assert_array_equal(vectors(opened(tiny, cache)), expected)
-    np.testing.assert_array_equal(vectors(opened(tiny, cache)), expected)
 
 
 def test_an_export_that_was_killed_leaves_nothing_that_is_taken_for_one(tiny, tmp_path):

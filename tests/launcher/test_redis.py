@@ -29,15 +29,17 @@ def test_it_listens_on_no_port(server: EmbeddedRedis):
     assert process.net_connections(kind="inet") == []
 
 
-def test_what_is_kept_for_a_while_gives_way_to_tasks_when_the_memory_is_full(server: EmbeddedRedis):
+def test_a_full_one_forgets_what_has_an_end_and_keeps_every_call(server: EmbeddedRedis):
     with redis.Redis.from_url(server.url) as client:
-        client.lpush("tasks", "the first one")
-        for number in range(150):  # megabytes: more than there is room for
-            client.set(f"a search {number}", bytes(2**20), ex=3600)
-        client.lpush("tasks", "another one")
+        client.config_set("maxmemory", "16mb")
+        client.rpush("calls", "before")
+        for place in range(40):
+            client.set(f"search:{place}", bytes(10**6), ex=3600)
+        client.rpush("calls", "after")
 
-        assert client.llen("tasks") == 2
-        assert client.info("stats")["evicted_keys"] > 0
+        assert client.lrange("calls", 0, -1) == [b"before", b"after"]
+        assert not client.exists("search:0")
+        assert client.exists("search:39")
 
 
 def test_a_path_too_long_for_a_socket_gets_a_short_one(far_data_dir: Path):

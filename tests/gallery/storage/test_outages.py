@@ -169,7 +169,7 @@ def test_images_wait_for_their_storage_and_are_never_parked(shaky, proxy, use, s
     spaces.ensure()
     use(shaky)
     settings.JOB_MAX_ATTEMPTS = 1
-    for seed in range(6):
+    for seed in range(2):
         stored(seed)
     proxy.cut_after = 300
     proxy.fail(fault)
@@ -180,8 +180,8 @@ def test_images_wait_for_their_storage_and_are_never_parked(shaky, proxy, use, s
     assert not ImageEmbeddingJob.objects.filter(attempts__gt=0).exists()
     assert set(Image.objects.values_list("state", flat=True)) == {State.WAITING}
     proxy.fail("")
-    assert embed_waiting() == 6
-    assert ImageEmbedding.objects.count() == 6
+    assert embed_waiting() == 2
+    assert ImageEmbedding.objects.count() == 2
 
 
 def test_a_worker_asks_no_image_after_image_while_the_storage_is_away(
