@@ -102,7 +102,7 @@ def _is_away(image: Image, error: OSError | StorageUnavailable) -> bool:
     if not image.file or not isinstance(storage, FileSystemStorage):
         return False
     try:
-        return roots.is_bare(storage.location)
+        return roots.is_bare(str(storage.location))
     except (FileNotFoundError, NotADirectoryError):
         return True
 

@@ -46,6 +46,7 @@ _IDLE = {  # what a method does not look at
     Method.ADAPTER: {"last_layers", "rank", *_OF_IMAGES},
 }
 _ABOUT_DATA = frozenset({"kind", "scenes", "username", "held_out", "smallest_area", "mirror"})
+_NEVER_SAID = frozenset({"save_seconds"})  # nothing comes of it
 _ALWAYS_SAID = frozenset({"epochs", "seed", "batch_size", "threads"})
 
 
@@ -148,7 +149,8 @@ def in_words(said: Mapping[str, Any], base: Base, options: TrainingOptions) -> s
     usual = DEFAULTS[base.method]
     for field in fields(TrainingOptions):
         value = getattr(options, field.name)
-        if field.name in _ALWAYS_SAID or value != getattr(usual, field.name):
+        is_usual = value == getattr(usual, field.name) or field.name in _NEVER_SAID
+        if field.name in _ALWAYS_SAID or not is_usual:
             words.append(f"{_option(field.name)} {value}")
     shaped = {name: said[name] for name in _SHAPING if said[name] != _SHAPING[name]}
     words += [f"{_option(name)} {value}" for name, value in shaped.items() if value is not True]
