@@ -47,7 +47,11 @@ class Run:
         try:
             self._lock(descriptor)
             self._check()
-            yield self._begin(options, restart=restart)
+            try:
+                yield self._begin(options, restart=restart)
+            finally:
+                if self.folder.exists() and self._begun() is None:
+                    self._remove()  # of what was refused nothing is worth keeping
         finally:
             os.close(descriptor)
 

@@ -267,6 +267,7 @@ def test_without_captions_there_is_nothing_to_learn(tmp_path):
         train(
             "folder", tmp_path / "pictures", "--output", tmp_path / "encoder", "--base", "bundled"
         )
+    assert [file.name for file in tmp_path.iterdir() if "encoder" in file.name] == []
 
 
 @pytest.mark.slow
