@@ -22,11 +22,19 @@ from gallery import spaces
 from gallery.errors import GalleryError, SpaceRefused
 from gallery.switching import comparing, questions, records, steps
 from gallery.switching.comparing import DEPTH, Comparison
-from gallery.switching.progress import Cost, Lack, Progress, cost_of, lack_of, progress
+from gallery.switching.progress import (
+    Cost,
+    Progress,
+    cost_of,
+    is_lacking,
+    lack_of,
+    progress,
+)
 from gallery.switching.questions import Origin
 
 STOP_POLLING = 286  # as htmx has it
 QUERIES_AT_ONCE = 12
+MANY = 100_000  # images, of which to count the vectors is felt
 LIST = "admin:embeddings_space_changelist"
 
 
@@ -38,7 +46,7 @@ class ShownSpace:
     state: str
     notice: str
     progress: Progress
-    lack: Lack
+    is_lacking: bool
     cost: Cost
 
     @classmethod
@@ -49,8 +57,8 @@ class ShownSpace:
             state=records.state_of(space, known),
             notice=records.notice_of(space, known),
             progress=known,
-            lack=Lack({}) if space.state == Space.State.RETIRED else lack_of(space),
-            cost=cost_of(space),
+            is_lacking=space.state != Space.State.RETIRED and is_lacking(space),
+            cost=cost_of(space, known),
         )
 
     @property
@@ -67,13 +75,18 @@ class ShownSpace:
         return self.space.is_prepared and (self.is_beside or not self.space.retired_at)
 
     @property
+    def poll_seconds(self) -> int:
+        """Return after how long its figures are asked for again: many take long to be counted."""
+        return 2 if max(count.total for count in self.progress.counts) < MANY else 10
+
+    @property
     def lack_sentence(self) -> str:
-        return self.lack.sentence(self.space)
+        return lack_of(self.space).sentence(self.space)
 
     @property
     def phase(self) -> str:
         """Return what its buttons depend on."""
-        return f"{self.state}{bool(self.lack)}".replace(" ", "-")
+        return f"{self.state}{self.is_lacking}".replace(" ", "-")
 
 
 class FillForm(forms.Form):

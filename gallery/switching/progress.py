@@ -10,7 +10,6 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet, Sum
 from django.utils import timezone
 
-from embeddings import feed
 from embeddings.models import Space
 from gallery import spaces, subjects
 from gallery.subjects import Subjects
@@ -123,6 +122,14 @@ def lack_of(space: Space) -> Lack:
     return Lack({name_of(kind): _lacking(kind, space, active).count() for kind in subjects.ALL})
 
 
+def is_lacking(space: Space) -> bool:
+    """Whether it lacks anything at all: soon told, where to count all of it takes a second."""
+    active = spaces.active()
+    if active is None or active == space:
+        return False
+    return any(_lacking(kind, space, active).exists() for kind in subjects.ALL)
+
+
 def note_filled(space: Space) -> bool:
     """Keep since when a space lacks nothing but what cannot be embedded; return whether it does.
 
@@ -142,16 +149,14 @@ def note_filled(space: Space) -> bool:
     return True
 
 
-def cost_of(space: Space) -> Cost:
+def cost_of(space: Space, known: Progress) -> Cost:
+    """Return what a space takes that is so far filled."""
     took = None
     if space.filling_since and space.filled_at:
         took = (space.filled_at - space.filling_since).total_seconds()
     files = space.snapshots.aggregate(bytes=Sum("bytes"))["bytes"]
-    vectors = sum(
-        model._default_manager.filter(space=space).count() for model in feed.vector_tables()
-    )
     return Cost(
-        vector_bytes=vectors * (2 * space.dimensions + ROW_BYTES),
+        vector_bytes=sum(count.done for count in known.counts) * (2 * space.dimensions + ROW_BYTES),
         index_bytes=files or 0,
         filled_in_seconds=took,
     )

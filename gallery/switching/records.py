@@ -68,7 +68,8 @@ def _is_heard(asked: Callable[[], bool]) -> bool:
 
 def of_space(space: Space) -> dict[str, Any]:
     """Return a space with its progress and cost."""
-    known, cost = progress(space), cost_of(space)
+    known = progress(space)
+    cost = cost_of(space, known)
     seconds_left = known.seconds_left
     return {
         "number": space.pk,
