@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from math import inf, isfinite
 
 import numpy as np
@@ -98,6 +99,7 @@ def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Sco
     sample_scores = scorer.scores(sample.vectors)
     auto_tags = [one.auto_tag_id for one in calibrations]
     writing.settle(auto_tags)
+    read_at = timezone.now()  # what is answered from here on, the calibrations do not know
     known = known_to(auto_tags)
     answered = [one.answered for one in known.values()]
     ids, scores = _scores_of(space, scorer, np.unique(np.concatenate([_NO_IDS, *answered])))
@@ -107,6 +109,7 @@ def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Sco
             background_of(sample_scores[:, column], sample.population),
             known.get(one.auto_tag_id, Known()),
             (ids, scores[:, column]),
+            read_at,
         )
         for column, one in enumerate(calibrations)
     ]
@@ -144,8 +147,10 @@ class _Pass:
         background: Background,
         known: Known,
         of_answered: tuple[Ids, Scores],
+        read_at: datetime,
     ) -> None:
         self._stored = stored
+        self._read_at = read_at
         self._background = background
         self._known = known
         self._answers = known.answers(*of_answered)
@@ -212,7 +217,7 @@ class _Pass:
         stored.apply_at = _finite(limits.apply)
         stored.border = _finite(limits.border)
         stored.is_fitted, stored.note = limits.is_fitted, limits.note
-        stored.calibrated_at = timezone.now()
+        stored.calibrated_at = self._read_at
 
 
 _NO_IDS = np.empty(0, np.int64)
