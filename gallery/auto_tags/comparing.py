@@ -16,14 +16,13 @@ from embeddings.streams import read_ids, stream_vectors
 from embeddings.vectors import Ids, Scores, Vectors
 from gallery.auto_tags import calibration as calibrating
 from gallery.auto_tags import writing
-from gallery.auto_tags.calibration import Limits
+from gallery.auto_tags.calibration import Ground, Limits
 from gallery.auto_tags.known import Known, known_to
 from gallery.auto_tags.scoring import Scorer
 from gallery.auto_tags.wording import unpacked
 from gallery.auto_tags.writing import Scored
 from gallery.models import AutoTagCalibration, Image, ImageEmbedding, TagMode
 from gallery.search import background
-from gallery.search.bands import Background, background_of
 
 
 def compare_all(space: Space, calibrations: Sequence[AutoTagCalibration]) -> int:
@@ -96,7 +95,7 @@ def limits_in(stored: AutoTagCalibration) -> Limits:
 
 def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Scorer) -> list[_Pass]:
     sample = background.draw(ImageEmbedding, space)
-    sample_scores = scorer.scores(sample.vectors)
+    grounds = calibrating.grounds_of(scorer.scores(sample.vectors), sample.population)
     auto_tags = [one.auto_tag_id for one in calibrations]
     writing.settle(auto_tags)
     read_at = timezone.now()  # what is answered from here on, the calibrations do not know
@@ -106,7 +105,7 @@ def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Sco
     return [
         _Pass(
             one,
-            background_of(sample_scores[:, column], sample.population),
+            grounds[column],
             known.get(one.auto_tag_id, Known()),
             (ids, scores[:, column]),
             read_at,
@@ -144,7 +143,7 @@ class _Pass:
     def __init__(
         self,
         stored: AutoTagCalibration,
-        background: Background,
+        background: Ground,
         known: Known,
         of_answered: tuple[Ids, Scores],
         read_at: datetime,
