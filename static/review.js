@@ -179,11 +179,29 @@ async function takeBack() {
   goOn(boxes.at(-1));
 }
 
+// Somebody who dictates, or who touches a key by mistake, would answer without knowing: keys that
+// are letters can be turned off, and stay so.
+const LETTERS_OFF = "review-letters-off";
+const lettersSwitch = document.getElementById("letter-keys");
+
+function showLetters() {
+  reviewForm.classList.toggle("letters-off", !lettersSwitch.checked);
+}
+
 if (reviewForm) {
+  lettersSwitch.checked = !localStorage.getItem(LETTERS_OFF);
+  showLetters();
+  lettersSwitch.addEventListener("change", () => {
+    if (lettersSwitch.checked) localStorage.removeItem(LETTERS_OFF);
+    else localStorage.setItem(LETTERS_OFF, "yes");
+    showLetters();
+  });
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest("textarea, select, input:not([name=image])")) return;
-    const act = REVIEW_KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (event.target.closest("textarea, select, input:not([type=checkbox])")) return;
+    const isLetter = event.key.length === 1;
+    if (isLetter && !lettersSwitch.checked) return;
+    const act = REVIEW_KEYS[isLetter ? event.key.toLowerCase() : event.key];
     if (!act) return;
     event.preventDefault();
     act();

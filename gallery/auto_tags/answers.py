@@ -33,12 +33,16 @@ class Answer(StrEnum):
     UNDO = "undo"
 
 
+# Images that would get the tag by a yes, or by a no that is taken back, and have no room for it.
 _FULL = """
 SELECT image.caption, image.original_name FROM gallery_image image
 WHERE image.id = ANY(%(ids)s::bigint[])
   AND (SELECT count(*) FROM gallery_image_tags link WHERE link.image_id = image.id) >= %(most)s
   AND NOT EXISTS (SELECT FROM gallery_image_tags link
       WHERE link.image_id = image.id AND link.tag_id = %(tag)s)
+  AND (%(is_yes)s OR EXISTS (SELECT FROM gallery_tagsuggestion own
+      WHERE own.auto_tag_id = %(auto_tag)s AND own.image_id = image.id
+        AND own.state = 'rejected' AND (own.is_untagged OR own.score >= %(apply)s)))
 ORDER BY image.id LIMIT 1
 """
 # Where the image has the tag already, it is a person's: `is_linked` stays false.
@@ -115,16 +119,23 @@ FROM (SELECT id AS own_id, coalesce(score >= %(apply)s, false)
 WHERE before.own_id = own.id
 """,
 )
-# For an image that has the tag by now, somebody has said yes.
+# For an image that has the tag by now, somebody has said yes. Auto tags are held, so that nobody
+# deletes one before its row is there.
 _PASS_ON = """
+WITH held AS (
+    SELECT id, tag_id FROM gallery_autotag WHERE id IN (
+        SELECT auto_tag_id FROM gallery_tagsuggestion
+        WHERE image_id = ANY(%(ids)s::bigint[]) AND state = 'rejected')
+    ORDER BY id FOR KEY SHARE
+)
 INSERT INTO gallery_tagsuggestion AS own
     (auto_tag_id, image_id, state, is_linked, is_untagged, answered_by_id, answered_at)
 SELECT DISTINCT ON (auto_tag_id) auto_tag_id, %(to)s, 'rejected', false, false, answered_by_id,
     answered_at
-FROM gallery_tagsuggestion JOIN gallery_autotag auto_tag ON auto_tag.id = auto_tag_id
+FROM gallery_tagsuggestion JOIN held ON held.id = auto_tag_id
 WHERE image_id = ANY(%(ids)s::bigint[]) AND state = 'rejected' AND NOT EXISTS (
     SELECT FROM gallery_image_tags link
-    WHERE link.image_id = %(to)s AND link.tag_id = auto_tag.tag_id)
+    WHERE link.image_id = %(to)s AND link.tag_id = held.tag_id)
 ORDER BY auto_tag_id, answered_at DESC
 ON CONFLICT (auto_tag_id, image_id) DO UPDATE SET state = 'rejected',
     answered_by_id = EXCLUDED.answered_by_id, answered_at = EXCLUDED.answered_at
@@ -154,8 +165,8 @@ def give(auto_tag: AutoTag, answer: Answer, images: Iterable[UUID], *, by: int |
             "suggest": limits.suggest,
             "apply": limits.apply,
         }
-        if answer == Answer.ACCEPT:
-            _refuse_full(parameters)
+        if answer != Answer.REJECT:
+            _refuse_full(parameters | {"is_yes": answer == Answer.ACCEPT})
         changed = 0
         with connection.cursor() as cursor:
             for statement in _STATEMENTS[answer]:

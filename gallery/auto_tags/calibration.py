@@ -7,13 +7,14 @@ background, as bands are; and against what people said, once they have said enou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, log, sqrt
+from math import inf, isnan, log, sqrt
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embeddings.vectors import Scores
+from gallery.auto_tags import heaps
 from gallery.search import bands
 from gallery.search.bands import Background
 
@@ -39,6 +40,13 @@ DISPROVED = (
     "Fewer of the images it would be applied to were accepted than are wanted, so nothing is "
     "applied: answer more of them, or change the prompts."
 )
+
+
+@dataclass(frozen=True)
+class Ground(Background):
+    """How an auto tag scores on just any image, and the limit where that falls into two heaps."""
+
+    between: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,15 +138,26 @@ def fit(answers: Answers) -> Platt | None:
     return Platt(weights[0] / spread, centre - spread * weights[1] / weights[0])
 
 
-def floor_of(background: Background, fitted: Platt | None) -> float:
+def grounds_of(scores: Scores, population: int) -> list[Ground]:
+    """Return the ground of each auto tag from the scores of a sample, (n, auto tags)."""
+    limits = heaps.between(scores).tolist()
+    found = [bands.background_of(column, population) for column in scores.T]
+    return [
+        Ground(one.mean, one.deviation, population, None if isnan(limit) else limit)
+        for one, limit in zip(found, limits, strict=True)
+    ]
+
+
+def floor_of(background: Ground, fitted: Platt | None) -> float:
     """Return the score below which no image can be of interest, whatever the others score."""
     if fitted is not None and fitted.slope > 0:
         return fitted.score_at(WORTH_ASKING)
-    return background.mean + bands.LEAST_DEVIATIONS * background.deviation
+    outstanding = background.mean + bands.LEAST_DEVIATIONS * background.deviation
+    return outstanding if background.between is None else min(outstanding, background.between)
 
 
 def limits_of(
-    background: Background,
+    background: Ground,
     scores: Scores,
     answers: Answers,
     *,
@@ -181,7 +200,7 @@ def _fitted_limits(fitted: Platt, scores: Scores, wanted_precision: float) -> Li
     return Limits(fitted.score_at(WORTH_ASKING), apply, border, is_fitted=True)
 
 
-def _leaning(limits: Limits, background: Background, answers: Answers) -> Limits:
+def _leaning(limits: Limits, background: Ground, answers: Answers) -> Limits:
     """Suggest more where nearly all was accepted: the border lies lower, and is asked about then.
 
     In place of the no that are missing stand images as they come, which are hardly ever a yes.
@@ -205,7 +224,7 @@ def _leaning(limits: Limits, background: Background, answers: Answers) -> Limits
     return Limits(suggest, limits.apply, border, note=limits.note)
 
 
-def _background_limits(background: Background, scores: Scores, note: str) -> Limits:
+def _background_limits(background: Ground, scores: Scores, note: str) -> Limits:
     found = bands.limits_of(background, scores)
     if found == bands.UNKNOWN:
         return Limits(inf, inf, inf, note=TOO_FEW)
@@ -221,6 +240,9 @@ def _background_limits(background: Background, scores: Scores, note: str) -> Lim
         share = background.mean + SUGGESTED_SHARE * (best - background.mean)
         suggest = min(found.maybe, max(share, floor_of(background, None)))
         apply = max(found.likely, apply)
+    if background.between is not None:
+        suggest, apply = background.between, max(background.between, apply)
+        return Limits(suggest, inf if note else apply, border=suggest, note=note)
     # Where no image is likely, the doubtful ones are those that are barely suggested.
     border = apply if apply < bands.SAME else suggest
     return Limits(suggest, inf if note else apply, border, note=note)

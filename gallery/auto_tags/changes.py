@@ -9,10 +9,10 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 
 from gallery import texts
-from gallery.auto_tags import waking
+from gallery.auto_tags import waking, writing
 from gallery.auto_tags.wording import Wording
 from gallery.errors import AutoTagInvalid, ImageRefused, NameTaken
-from gallery.models import AutoTag, Image, SuggestionState, Tag, TagMode, TagSuggestion
+from gallery.models import AutoTag, SuggestionState, Tag, TagMode, TagSuggestion
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -22,8 +22,9 @@ LEAST_PRECISION, MOST_PRECISION = 0.5, 0.99
 
 _UNTAG = """
 DELETE FROM gallery_image_tags link USING gallery_tagsuggestion own
-WHERE own.auto_tag_id = %(auto_tag)s AND own.state = 'applied' AND own.is_linked
-  AND link.image_id = own.image_id AND link.tag_id = %(tag)s
+WHERE own.auto_tag_id = %(auto_tag)s AND own.image_id = ANY(%(images)s::bigint[])
+  AND own.state = 'applied' AND own.is_linked AND link.image_id = own.image_id
+  AND link.tag_id = %(tag)s
 """
 
 
@@ -69,24 +70,27 @@ def change(auto_tag: AutoTag, setting: Setting) -> None:
 def delete(auto_tag: AutoTag) -> None:
     """Delete an auto tag, and its tag from the images that got it by nothing else.
 
-    What a person has confirmed, or set, stays.
+    What a person has confirmed, or set, stays, and what was given to somebody else.
     """
-    held = AutoTag.objects.filter(pk=auto_tag.pk).select_for_update()
+    # Not the whole lock yet: who holds images may still name it, and is waited for.
+    held = AutoTag.objects.filter(pk=auto_tag.pk).select_for_update(no_key=True)
     if not list(held.values_list("pk")):
         return
     applied = TagSuggestion.objects.filter(auto_tag=auto_tag, state=SuggestionState.APPLIED)
-    # In this order, as whoever else writes to images: see gallery/subjects.py.
-    images = Image.objects.filter(pk__in=applied.values("image")).order_by("pk")
-    list(images.select_for_update(no_key=True).values_list("pk"))
+    tagged = applied.filter(image__owner=auto_tag.owner_id)
+    images = writing.hold(tagged.values_list("image", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute(_UNTAG, {"auto_tag": auto_tag.pk, "tag": auto_tag.tag_id})
-    AutoTag.objects.filter(pk=auto_tag.pk).delete()
+        cursor.execute(_UNTAG, {"auto_tag": auto_tag.pk, "tag": auto_tag.tag_id, "images": images})
+    delete_leaving_tags(auto_tag)
 
 
 @transaction.atomic
 def delete_leaving_tags(auto_tag: AutoTag) -> None:
     """Delete an auto tag, and leave its tag wherever it was applied."""
-    AutoTag.objects.filter(pk=auto_tag.pk).delete()
+    held = AutoTag.objects.filter(pk=auto_tag.pk)
+    # First of all: a suggestion that somebody is writing just now would be left behind.
+    list(held.select_for_update().values_list("pk"))
+    held.delete()
 
 
 def checked_name(written: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from math import inf, isfinite
 
 import numpy as np
@@ -15,14 +16,13 @@ from embeddings.streams import read_ids, stream_vectors
 from embeddings.vectors import Ids, Scores, Vectors
 from gallery.auto_tags import calibration as calibrating
 from gallery.auto_tags import writing
-from gallery.auto_tags.calibration import Limits
+from gallery.auto_tags.calibration import Ground, Limits
 from gallery.auto_tags.known import Known, known_to
 from gallery.auto_tags.scoring import Scorer
 from gallery.auto_tags.wording import unpacked
 from gallery.auto_tags.writing import Scored
 from gallery.models import AutoTagCalibration, Image, ImageEmbedding, TagMode
 from gallery.search import background
-from gallery.search.bands import Background, background_of
 
 
 def compare_all(space: Space, calibrations: Sequence[AutoTagCalibration]) -> int:
@@ -95,18 +95,20 @@ def limits_in(stored: AutoTagCalibration) -> Limits:
 
 def _begin(space: Space, calibrations: Sequence[AutoTagCalibration], scorer: Scorer) -> list[_Pass]:
     sample = background.draw(ImageEmbedding, space)
-    sample_scores = scorer.scores(sample.vectors)
+    grounds = calibrating.grounds_of(scorer.scores(sample.vectors), sample.population)
     auto_tags = [one.auto_tag_id for one in calibrations]
     writing.settle(auto_tags)
+    read_at = timezone.now()  # what is answered from here on, the calibrations do not know
     known = known_to(auto_tags)
     answered = [one.answered for one in known.values()]
     ids, scores = _scores_of(space, scorer, np.unique(np.concatenate([_NO_IDS, *answered])))
     return [
         _Pass(
             one,
-            background_of(sample_scores[:, column], sample.population),
+            grounds[column],
             known.get(one.auto_tag_id, Known()),
             (ids, scores[:, column]),
+            read_at,
         )
         for column, one in enumerate(calibrations)
     ]
@@ -141,11 +143,13 @@ class _Pass:
     def __init__(
         self,
         stored: AutoTagCalibration,
-        background: Background,
+        background: Ground,
         known: Known,
         of_answered: tuple[Ids, Scores],
+        read_at: datetime,
     ) -> None:
         self._stored = stored
+        self._read_at = read_at
         self._background = background
         self._known = known
         self._answers = known.answers(*of_answered)
@@ -212,7 +216,7 @@ class _Pass:
         stored.apply_at = _finite(limits.apply)
         stored.border = _finite(limits.border)
         stored.is_fitted, stored.note = limits.is_fitted, limits.note
-        stored.calibrated_at = timezone.now()
+        stored.calibrated_at = self._read_at
 
 
 _NO_IDS = np.empty(0, np.int64)

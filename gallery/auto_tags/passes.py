@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Count, F, Max, OuterRef, Subquery
@@ -39,6 +39,8 @@ ANSWERS_REST = timedelta(seconds=60)
 GROWTH = 0.25  # of the library, that moves the limits
 LEAST_POPULATION = 40
 
+ANSWERED = (SuggestionState.ACCEPTED, SuggestionState.REJECTED)
+
 _LOCK = 0x61746167  # "atag"
 
 
@@ -64,15 +66,17 @@ def run(*, goes_on: Callable[[], bool] = lambda: True) -> int:
 
 def due_in(space: Space) -> list[int]:
     """Return the ids of the calibrations of a space for which all images are to be compared."""
-    answered = TagSuggestion.objects.filter(
-        auto_tag=OuterRef("auto_tag"),
-        state__in=(SuggestionState.ACCEPTED, SuggestionState.REJECTED),
+    of_each = TagSuggestion.objects.filter(auto_tag=OuterRef("auto_tag")).order_by()
+    yes, no = (
+        of_each.filter(state=state).values("auto_tag").annotate(n=Count("pk")).values("n")
+        for state in ANSWERED
     )
-    said = answered.order_by().values("auto_tag")
+    last = of_each.filter(state__in=ANSWERED).values("auto_tag").annotate(at=Max("answered_at"))
     # A look at the answers of each, by the index: of what waits for one there is far more.
     rows = encoding.encoded_in(space).annotate(
-        answers=Coalesce(Subquery(said.annotate(n=Count("pk")).values("n")), 0),
-        answered_at=Subquery(said.annotate(at=Max("answered_at")).values("at")),
+        yes=Coalesce(Subquery(yes), 0),
+        no=Coalesce(Subquery(no), 0),
+        answered_at=Subquery(last.values("at")),
     )
     population = comparing.population_of(space)
     return [one.pk for one in rows.defer("vectors") if _is_due(one, population)]
@@ -84,10 +88,13 @@ def _is_due(calibration: AutoTagCalibration, population: int) -> bool:
     known = max(calibration.population, LEAST_POPULATION)
     if abs(population - calibration.population) > GROWTH * known:
         return True
-    answers, answered_at = calibration.answers, calibration.answered_at  # type: ignore[attr-defined]  # of annotate()
-    new = abs(answers - calibration.accepted - calibration.rejected)
+    said = {name: getattr(calibration, name) for name in ("yes", "no", "answered_at")}  # annotated
+    new = abs(said["yes"] - calibration.accepted) + abs(said["no"] - calibration.rejected)
+    answered_at: datetime | None = said["answered_at"]
     is_resting = answered_at is None or answered_at < timezone.now() - ANSWERS_REST
-    return new >= ENOUGH_ANSWERS or (new > 0 and is_resting)
+    # A yes that became a no while a no became a yes leaves as many of each.
+    is_news = new > 0 or (answered_at is not None and answered_at > calibration.calibrated_at)
+    return new >= ENOUGH_ANSWERS or (is_news and is_resting)
 
 
 def _follow(space: Space) -> int:

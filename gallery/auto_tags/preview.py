@@ -27,7 +27,6 @@ from gallery.auto_tags.wording import Wording
 from gallery.errors import SearchUnavailable
 from gallery.models import AutoTag, Image, ImageEmbedding, TagMode
 from gallery.search import background, text_vector
-from gallery.search.bands import background_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -99,7 +98,7 @@ def _limits(
 ) -> calibrating.Limits:
     scorer = Scorer([vectors])
     sample = background.drawn_lately(ImageEmbedding, space)
-    found = background_of(scorer.scores(sample.vectors)[:, 0], sample.population)
+    (found,) = calibrating.grounds_of(scorer.scores(sample.vectors), sample.population)
     known = known_to([auto_tag.pk]).get(auto_tag.pk, Known()) if auto_tag else Known()
     ids, of_answered = read_vectors(ImageEmbedding, space, only=known.answered)
     answers = known.answers(ids, scorer.scores(of_answered)[:, 0])

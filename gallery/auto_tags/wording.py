@@ -55,21 +55,24 @@ class Wording:
 
 def read(prompts: Iterable[str], templates: Iterable[str] = ()) -> Wording:
     """Return a wording, cleaned. Raise AutoTagInvalid with a sentence for one that cannot be."""
-    wording = Wording(
-        _lines(prompts, "prompt", MAX_PROMPTS),
-        _lines(templates, "template", MAX_TEMPLATES) or TEMPLATES,
-    )
+    wording = Wording(_lines(prompts, "prompt", MAX_PROMPTS), read_templates(templates))
     if not wording.prompts:
         raise AutoTagInvalid("Write at least one prompt: what an image shows that gets the tag.")
-    for template in wording.templates:
-        if template.count(PLACE) != 1:
-            raise AutoTagInvalid(f"The template “{template}” needs {PLACE} once, for the prompt.")
     if len(wording.texts) > MAX_TEXTS:
         raise AutoTagInvalid(
             f"{len(wording.prompts)} prompts in {len(wording.templates)} templates are "
             f"{len(wording.texts)} texts; {MAX_TEXTS} are allowed."
         )
     return wording
+
+
+def read_templates(written: Iterable[str]) -> tuple[str, ...]:
+    """Return templates, cleaned: the usual ones where there are none. Raise AutoTagInvalid."""
+    templates = _lines(written, "template", MAX_TEMPLATES) or TEMPLATES
+    for template in templates:
+        if template.count(PLACE) != 1:
+            raise AutoTagInvalid(f"The template “{template}” needs {PLACE} once, for the prompt.")
+    return templates
 
 
 def packed(vectors: Vectors) -> bytes:

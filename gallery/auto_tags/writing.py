@@ -33,11 +33,13 @@ scored AS (SELECT * FROM unnest(%(auto_tag)s::bigint[], %(tag)s::bigint[], %(own
 _HELD = "held.auto_tag_id = scored.auto_tag_id AND held.image_id = scored.image_id"
 _LINKED = "link.image_id = scored.image_id AND link.tag_id = scored.tag_id"
 
-# Applied, and no longer good enough for it.
+# Applied, and no longer good enough for it. Where a person has taken the tag away, or set it, the
+# row stays until that is settled: it is an answer.
 _WITHDRAW = f"""
 WITH {_SCORED}, withdrawn AS (
     UPDATE gallery_tagsuggestion held SET state = 'open', is_linked = false
     FROM scored WHERE {_HELD} AND held.state = 'applied' AND scored.score < scored.apply
+      AND EXISTS (SELECT FROM gallery_image_tags link WHERE {_LINKED})
     RETURNING scored.image_id, scored.tag_id
 )
 DELETE FROM gallery_image_tags link USING withdrawn scored WHERE {_LINKED}
@@ -46,6 +48,7 @@ _DROP = f"""
 WITH {_SCORED}
 DELETE FROM gallery_tagsuggestion held USING scored
 WHERE {_HELD} AND held.state = 'open' AND scored.score < scored.suggest
+  AND NOT EXISTS (SELECT FROM gallery_image_tags link WHERE {_LINKED})
 """
 # Where the image has the tag already, nothing is inserted, and nothing applied. An image with as
 # many tags as one may have could not be edited any more with another one.
@@ -83,10 +86,12 @@ WITH {_SCORED}
 UPDATE gallery_tagsuggestion held SET score = scored.score
 FROM scored WHERE {_HELD} AND held.score IS DISTINCT FROM scored.score
 """
-# A person has set the tag, or taken it away: that is an answer, too.
+# The owner has set the tag, or taken it away: that is an answer, too. Of an image that was given
+# to somebody else it is not theirs.
 _UNSETTLED = """
 SELECT own.auto_tag_id, own.image_id
 FROM gallery_tagsuggestion own JOIN gallery_autotag auto_tag ON auto_tag.id = own.auto_tag_id
+JOIN gallery_image image ON image.id = own.image_id AND image.owner_id = auto_tag.owner_id
 WHERE own.auto_tag_id = ANY(%(auto_tags)s::bigint[]) AND EXISTS (
     SELECT FROM gallery_image_tags link
     WHERE link.image_id = own.image_id AND link.tag_id = auto_tag.tag_id

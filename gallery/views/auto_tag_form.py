@@ -64,10 +64,14 @@ class AutoTagForm(forms.Form):
         prompts = [*cleaned["prompts"].splitlines()]
         if not any(line.strip() for line in prompts):
             prompts = [cleaned["name"]]
+        templates = cleaned["templates"].splitlines()
+        field = "templates"
         try:
-            cleaned["wording"] = wording.read(prompts, cleaned["templates"].splitlines())
+            wording.read_templates(templates)
+            field = "prompts"
+            cleaned["wording"] = wording.read(prompts, templates)
         except AutoTagInvalid as error:
-            self.add_error("prompts", str(error))
+            self.add_error(field, str(error))
         return cleaned
 
     def setting(self) -> Setting:

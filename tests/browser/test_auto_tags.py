@@ -44,7 +44,7 @@ def states():
     return sorted(rows.values_list("state", flat=True))
 
 
-def test_keys_accept_reject_take_back_and_turn_the_page(logged_in: Page, tag):
+def test_keys_answer_and_turn_the_page_and_letters_can_be_turned_off(logged_in: Page, tag):
     page = logged_in
     page.goto(f"/auto-tags/{tag.pk}")
     tiles = page.locator(".review-image")
@@ -77,6 +77,17 @@ def test_keys_accept_reject_take_back_and_turn_the_page(logged_in: Page, tag):
     page.keyboard.press("r")
     expect(page.locator("[data-count=rejected]")).to_have_text("6")
     assert len(tagged(tag)) == 1
+    before = states()
+    page.goto(f"/auto-tags/{tag.pk}")
+    page.get_by_label("Letters are keys").uncheck()
+    page.reload()
+    expect(page.get_by_label("Letters are keys")).not_to_be_checked()
+    page.keyboard.press("ArrowRight")
+    expect(tiles.nth(0).locator("input")).to_be_focused()
+    page.keyboard.press("a")
+    page.keyboard.press("r")
+    expect(tiles.nth(0).locator("input")).to_be_focused()
+    assert states() == before
 
 
 def test_an_answer_that_does_not_arrive_is_said_and_not_shown(logged_in: Page, tag):

@@ -138,6 +138,19 @@ def test_an_image_with_as_many_tags_as_may_be_is_named_and_nothing_changes(tag, 
     assert give(tag, Answer.REJECT, boats[1:2]) == 1
 
 
+def test_a_no_is_not_taken_back_where_the_tag_has_no_room_any_more(tag, boats):
+    image = Image.objects.get(pk=boats[0])
+    image.tags.add(tag.tag)
+    give(tag, Answer.REJECT, boats[:1])
+    image.tags.set(Tag.objects.bulk_create(Tag(name=f"tag {n}") for n in range(50)))
+    with pytest.raises(AutoTagInvalid, match="has 50 tags"):
+        give(tag, Answer.UNDO, boats[:1])
+    assert (state_by_id(tag)[boats[0]], image.tags.count()) == (REJECTED, 50)
+    image.tags.remove(image.tags.first())
+    assert give(tag, Answer.UNDO, boats[:1]) == 1
+    assert (boats[0] in tagged(tag), image.tags.count()) == (True, 50)
+
+
 def test_nobody_answers_for_images_of_others(tag, boats):
     (of_bob,) = make_images(1, owner=make_user("bob"), visibility="public").tolist()
     assert give(tag, Answer.ACCEPT, [of_bob]) == 0

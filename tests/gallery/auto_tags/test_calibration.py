@@ -7,11 +7,10 @@ import pytest
 
 from gallery.auto_tags import calibration
 from gallery.auto_tags.calibration import Answers, Platt
-from gallery.search.bands import background_of
 
 RANDOM = np.random.default_rng(0)
 NOISE = RANDOM.normal(0.1, 0.03, 2000).astype(np.float32)
-BACKGROUND = background_of(NOISE, 2000)
+(BACKGROUND,) = calibration.grounds_of(NOISE[:, None], 2000)
 
 
 def answers(yes=(), no=()):
@@ -60,13 +59,43 @@ def test_where_nearly_all_was_accepted_more_is_suggested_and_nothing_more_applie
     assert (after.apply, after.is_fitted) == (before.apply, False)
 
 
+@pytest.mark.parametrize(("share", "distance"), [(0.05, 6), (0.15, 4), (0.3, 5), (0.45, 9)])
+def test_what_many_images_show_is_a_heap_of_its_own_and_suggested(share, distance):
+    n = round(share * len(NOISE))
+    shown = RANDOM.normal(0.1 + 0.03 * distance, 0.03, n)
+    scores = np.concatenate([NOISE[n:], shown]).astype(np.float32)
+    (ground,) = calibration.grounds_of(scores[:, None], len(scores))
+    found = calibration.limits_of(ground, -np.sort(-scores), answers(), wanted_precision=0.9)
+    assert np.mean(shown >= found.suggest) > 0.9
+    assert np.mean(NOISE[n:] >= found.suggest) < 0.05
+    assert found.suggest == found.border <= found.apply
+    assert calibration.floor_of(ground, None) <= found.suggest
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        NOISE,
+        RANDOM.gamma(4, 0.01, 2000),  # crooked
+        RANDOM.standard_t(5, 2000),  # with long tails
+        RANDOM.uniform(0.1, 0.2, 2000),
+        np.concatenate([NOISE, RANDOM.normal(0.3, 0.01, 19)]),  # so few may be chance
+        np.full(2000, 0.2),
+        NOISE[:30],
+    ],
+)
+def test_one_heap_of_scores_is_not_taken_for_two(scores):
+    (ground,) = calibration.grounds_of(scores.astype(np.float32)[:, None], len(scores))
+    assert ground.between is None
+
+
 def test_where_nothing_stands_out_only_a_new_image_that_does_is_suggested():
     found = limits(ranked())
     assert NOISE.max() < found.suggest < found.apply < 0.3
 
 
 def test_too_few_images_say_nothing_and_that_is_told():
-    few = background_of(NOISE[:20], 20)
+    (few,) = calibration.grounds_of(NOISE[:20, None], 20)
     found = calibration.limits_of(few, ranked([0.9]), answers(), wanted_precision=0.9)
     assert (found.suggest, found.apply) == (math.inf, math.inf)
     assert found.note == calibration.TOO_FEW

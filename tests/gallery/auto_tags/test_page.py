@@ -76,6 +76,12 @@ def test_the_form_makes_one_and_says_what_is_wrong(ann, boats):
     assert AutoTag.objects.count() == 1
 
 
+def test_what_is_wrong_with_the_templates_is_said_where_they_are(ann, space):
+    page = ann.post("/auto-tags/new", FORM | {"templates": "a photo"}).text
+    assert page.index("needs {} once") > page.index("<summary>Templates and precision")
+    assert "<details open>" in page
+
+
 def test_without_prompts_the_name_is_the_prompt(ann, boats):
     ann.post("/auto-tags/new", FORM | {"prompts": " \n"})
     assert AutoTag.objects.get().prompts == ["boat"]
