@@ -17,7 +17,7 @@ import numpy as np
 from PIL.Image import Image as Pixels
 from tokenizers import Tokenizer
 
-from embeddings.encoders import exports, processors, variants
+from embeddings.encoders import exports, heap, processors, variants
 from embeddings.encoders.exports import Export, ExportFailed
 from embeddings.encoders.framing import Frames, means
 from embeddings.encoders.keeping import FolderBroken
@@ -184,4 +184,5 @@ class _Once(Generic[Opened]):
             with self._lock:
                 if self._opened is None:
                     self._opened = self._open()
+                    heap.trim()
         return self._opened

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from embeddings import proofs
-from embeddings.encoders import accelerators, exports, folders, precisions, sources
+from embeddings.encoders import accelerators, exports, folders, heap, precisions, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
 from embeddings.encoders.precisions import Precisions
@@ -89,12 +89,14 @@ def keep_only(spaces: Iterable[Space]) -> None:
     """
     kept = {(space.name, space.revision) for space in spaces}
     with _tables:
-        for key in _loaded.keys() - kept:
-            del _loaded[key]
+        gone = [_loaded.pop(key) for key in _loaded.keys() - kept]
         for key in _failures.keys() - kept:
             del _failures[key]
         for key in _changing.keys() - kept:
             del _changing[key]
+    if gone:
+        gone.clear()
+        heap.trim()
 
 
 def refresh() -> None:

@@ -35,11 +35,22 @@ def broken(file: Path, match: str) -> None:
     assert set(counts().values()) == {0}
 
 
+@pytest.fixture(scope="module")
+def made() -> dict[str, bytes]:
+    """What the first test that wants a backup has made: each spoils a copy of its own."""
+    return {}
+
+
 @pytest.fixture
-def sound(file: Path, empty) -> Path:
+def sound(made, request, transactional_db, empty, tmp_path: Path) -> Path:
     """A backup, beside an empty gallery."""
-    empty()
-    return file
+    path: Path = tmp_path / "gallery.tar"
+    if made:
+        path.write_bytes(made["backup"])
+    else:
+        made["backup"] = request.getfixturevalue("file").read_bytes()
+        empty()
+    return path
 
 
 def test_one_that_is_cut_off_anywhere(sound):
