@@ -103,7 +103,13 @@ def test_a_space_that_is_removed_meanwhile_is_a_sentence(space, sample, monkeypa
         next(between_two)
     space.save(force_insert=True)
     encode = comparing.encode_texts
-    monkeypatch.setattr(comparing, "encode_texts", lambda *all: (spaces.delete(), encode(*all))[1])
+
+    def remove_and_encode(*given):
+        spaces.delete()
+        connections.close_all()  # those of the thread that compares
+        return encode(*given)
+
+    monkeypatch.setattr(comparing, "encode_texts", remove_and_encode)
     with pytest.raises(NotTuned, match="was removed meanwhile"):
         next(tuning.tune(space, sample, towers=[TEXT]))
 
