@@ -338,11 +338,11 @@ def things(n: int) -> tuple[list[Truth], list[NDArray[np.float32]]]:
     And the scores for things that none shows.
     """
     import scenes
-    from embeddings.encoders import registry, sources
+    from embeddings.encoders import opening, sources
     from scenes.statements import Mention, Statement
     from scenes.vocabulary import Thing
 
-    encoder = registry.open_source(sources.find("bundled"))
+    encoder = opening.open_source(sources.find("bundled"))
     some = list(scenes.demo(n))
     vectors = encoder.encode_images([scenes.draw(scene, (256, 192)) for scene in some])
     found = []

@@ -75,10 +75,10 @@ def measured(name: str, n: int, photos: Path | None) -> Iterator[Row]:
             ENCODER_PRECISION="float32",
             ENCODER_THREADS=0,
         )
-        from embeddings.encoders import registry, sources
+        from embeddings.encoders import opening, sources
 
         report.tell(f"opening {name}")
-        encoder = registry.open_source(sources.find(name))
+        encoder = opening.open_source(sources.find(name))
         asked = [of_photos(photos)] if photos else [wide_scenes(n), scenes_in_threes(n)]
         for one in asked:
             yield from rows_of(encoder, one)

@@ -23,7 +23,7 @@ from PIL.Image import DecompressionBombError
 from PIL.Image import Image as Pixels
 
 from embeddings import samples
-from embeddings.encoders import registry, sources
+from embeddings.encoders import opening, registry, sources
 from embeddings.encoders.contract import Encoder
 from embeddings.errors import EmbeddingsError, VectorInvalid
 from embeddings.models import AbstractEmbedding, Space
@@ -190,7 +190,7 @@ def space_of_settings() -> Space:
     known = Space.objects.filter(name=source.name, revision=source.revision).first()
     if known is not None:
         return known
-    dimensions = registry.open_source(source).dimensions
+    dimensions = opening.open_source(source).dimensions
     return Space.objects.get_or_create(
         name=source.name, revision=source.revision, defaults={"dimensions": dimensions}
     )[0]

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from django.db import InterfaceError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.db.models import F
 from django.utils import timezone
 
@@ -25,7 +25,7 @@ from embeddings.encoders.comparing import Both
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.framing import Frames
 from embeddings.encoders.precisions import IMAGE, INT8, TEXT, TOWERS, Precisions, TowerName
-from embeddings.errors import EncoderUnavailable, EncodingFailed, NotTuned
+from embeddings.errors import EncoderUnavailable, EncodingFailed, NotTuned, VectorInvalid
 from embeddings.models import EncoderProof, QuerySample, Space
 from embeddings.vectors import Scores, Vectors, normalise
 
@@ -142,7 +142,7 @@ class _Tuning:
                 found |= {"calibration": calibration.ranges, "calibration_id": calibration.id}
             wanted = Precisions(image=precision, calibration=calibration)
             return found | self._of_images(self._prepared(wanted))
-        except (EncoderUnavailable, EncodingFailed) as error:
+        except (EncoderUnavailable, EncodingFailed, VectorInvalid) as error:
             return found | {"failure": str(error)}
 
     def _prepared(self, wanted: Precisions) -> CpuEncoder:
@@ -164,7 +164,7 @@ class _Tuning:
         texts = self.sample.texts
         both = comparing.encode_texts(self.float32, other, texts)
         # Together, as captions are embedded, they share what int8 finds out about its inputs.
-        together = comparing.cosines(both.float32, _in_batches(other, texts))
+        together = comparing.cosines(both.float32, other.encode_texts(texts))
         cosines = np.concatenate([both.cosines, together])
         among = self.vectors
         overlap = comparing.overlap((both.float32, both.other), (among, among))
@@ -175,9 +175,7 @@ class _Tuning:
 
     @cached_property
     def texts(self) -> Vectors:
-        if not self.sample.texts:
-            return np.empty((0, self.float32.dimensions), np.float32)
-        return _in_batches(self.float32, self.sample.texts)
+        return self.float32.encode_texts(self.sample.texts)
 
     @cached_property
     def vectors(self) -> Vectors:
@@ -187,11 +185,6 @@ class _Tuning:
         frames = self.sample.frames
         parts = [frames[start : start + AT_ONCE] for start in range(0, len(frames), AT_ONCE)]
         return np.concatenate([self.float32.encode_frames(part) for part in parts])
-
-
-def _in_batches(encoder: CpuEncoder, texts: Sequence[str]) -> Vectors:
-    parts = [texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE)]
-    return np.concatenate([encoder.encode_texts(part) for part in parts])
 
 
 def _figures(both: Both, cosines: Scores, overlap: float) -> dict[str, Any]:
@@ -218,14 +211,17 @@ def _asked_lately(space: Space) -> Vectors:
 
 def _begin(space: Space, tower: TowerName, precision: str) -> EncoderProof:
     """Return the row of a precision; one that is there serves on until it is measured anew."""
-    proof, _ = EncoderProof.objects.get_or_create(
-        space=space,
-        tower=tower,
-        precision=precision,
-        processor=processors.describe(),
-        versions=variants.versions(),
-        defaults={"begun_at": timezone.now()},
-    )
+    try:
+        proof, _ = EncoderProof.objects.get_or_create(
+            space=space,
+            tower=tower,
+            precision=precision,
+            processor=processors.describe(),
+            versions=variants.versions(),
+            defaults={"begun_at": timezone.now()},
+        )
+    except IntegrityError as error:
+        raise _removed(space) from error
     # Counted before: measuring may take the whole process with it.
     rows = EncoderProof.objects.filter(pk=proof.pk)
     rows.update(attempts=F("attempts") + 1, begun_at=timezone.now())
@@ -233,12 +229,16 @@ def _begin(space: Space, tower: TowerName, precision: str) -> EncoderProof:
 
 
 def _end(proof: EncoderProof, found: dict[str, Any]) -> None:
-    found = {**found, "attempts": 0, "made_at": timezone.now()}
-    for name, value in found.items():
+    said = {**found, "attempts": 0, "made_at": timezone.now()}
+    if not EncoderProof.objects.filter(pk=proof.pk).update(**said):
+        raise _removed(proof.space)
+    for name, value in said.items():
         setattr(proof, name, value)
-    # No save(), which fails where the row went with its space meanwhile.
-    EncoderProof.objects.filter(pk=proof.pk).update(**found)
     log.info("The %s tower in %s: %s.", proof.tower, proof.precision, proofs.verdict(proof))
+
+
+def _removed(space: Space) -> NotTuned:
+    return NotTuned(f"{space} was removed meanwhile.")
 
 
 @contextmanager

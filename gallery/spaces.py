@@ -16,7 +16,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from embeddings.encoders import names, registry, sources
+from embeddings.encoders import names, opening, registry, sources
 from embeddings.encoders.sources import Source
 from embeddings.models import Space
 from gallery.errors import SpaceRefused
@@ -236,7 +236,7 @@ def width_of(source: Source) -> int:
     """Return the dimensions of an encoder's vectors; the first time, it is opened for that."""
     same = Space.objects.filter(name=source.name, revision=source.revision, dimensions__gt=0)
     known = same.values_list("dimensions", flat=True).first()
-    return registry.open_source(source).dimensions if known is None else known
+    return opening.open_source(source).dimensions if known is None else known
 
 
 def _space_of(source: Source) -> Space:

@@ -8,7 +8,7 @@ import pytest
 from django.core.cache import cache
 from django.test import TransactionTestCase
 
-from embeddings.encoders import registry, sources
+from embeddings.encoders import opening, sources
 from gallery import spaces
 from tests import emptying
 
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _exported_encoder() -> None:
     """No test waits for what is done once."""
-    registry.open_source(sources.find(sources.BUNDLED))
+    opening.open_source(sources.find(sources.BUNDLED))
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 
 Opened = TypeVar("Opened")
 
+# Frames or texts: of more at once none is quicker, and each takes memory, of large towers much.
+AT_ONCE = 16
+
 
 class CpuEncoder:
     """An exported encoder. Raises ExportFailed when it cannot be exported."""
@@ -59,7 +62,10 @@ class CpuEncoder:
 
     def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
         """Return (n, dimensions) of images by what is looked at of them."""
-        features = self._image.get().features({PIXELS: np.concatenate(frames)})
+        pixels, tower = np.concatenate(frames), self._image.get()
+        features = np.empty((len(pixels), self.dimensions), np.float32)
+        for some in _slices(len(pixels)):
+            features[some] = tower.features({PIXELS: pixels[some]})
         return means(normalise(features), [len(one) for one in frames])
 
     def encode_images(self, images: Sequence[Pixels]) -> Vectors:
@@ -69,7 +75,12 @@ class CpuEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Return (n, dimensions); a text beyond the encoder's length is cut."""
         tokens, tower = self._text.get()
-        return normalise(tower.features(tokens.arrays(texts)))
+        features = np.empty((len(texts), self.dimensions), np.float32)
+        # Those of about the same length together: each is padded to the longest beside it.
+        by_length = np.argsort([len(text) for text in texts], kind="stable")
+        for places in map(by_length.__getitem__, _slices(len(texts))):
+            features[places] = tower.features(tokens.arrays([texts[n] for n in places]))
+        return normalise(features)
 
     def unknown_words(self, text: str) -> tuple[str, ...]:
         tokens, _ = self._text.get()
@@ -131,7 +142,7 @@ class _Files:
 
     def open_text(self) -> tuple[Tokens, Tower]:
         def opened(export: Export) -> tuple[Tokens, Tower]:
-            tokenizer = Tokenizer.from_file(str(export.file(TOKENIZER_FILE)))
+            tokenizer = Tokenizer.from_buffer(export.content(TOKENIZER_FILE))
             file = self._file(export, TEXT)
             return Tokens(tokenizer, export.text_options), OnnxTower(file)
 
@@ -165,6 +176,10 @@ class _Files:
         except ExportFailed as error:
             log.warning("%s It is computed in %s.", error, FLOAT32)
             return variants.file(export, tower, Precisions())
+
+
+def _slices(n: int) -> Iterator[slice]:
+    return (slice(start, start + AT_ONCE) for start in range(0, n, AT_ONCE))
 
 
 class _Once(Generic[Opened]):

@@ -3,7 +3,7 @@
     python -m embeddings.encoders.export OUTPUT FOLDER [FOLDER OF THE TEXT TOWER]
 
 It says in OUTPUT/encoder.json what whoever runs the files must know. When it fails, the last line
-of stderr is why.
+of stderr is why, and its exit status one of `programs`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from embeddings.encoders import reading
+from embeddings.encoders import programs, reading
 from embeddings.encoders.framing import Frames
 from embeddings.encoders.layout import IMAGE_FILE, PIXELS, SAID_FILE, TEXT_FILE, TOKENIZER_FILE
-from embeddings.encoders.reading import Parts
+from embeddings.encoders.parts import Parts, features_of
 from embeddings.encoders.tokens import Tokens
 from embeddings.encoders.towers import OnnxTower
+from embeddings.errors import EncoderUnavailable
 
 LEAST_COSINE = 0.99999  # of what the files give, to what torch gives
 _TEXTS = ("a", "two red boats at night on the sea", "Ein Haus, 北京 и море " * 9)
@@ -40,7 +41,7 @@ class TextTower(nn.Module):
 
     def forward(self, *arrays: Tensor) -> Tensor:
         tokens = dict(zip(self.names, arrays, strict=True))
-        return reading.features_of(self.model.get_text_features(**tokens))
+        return features_of(self.model.get_text_features(**tokens))
 
 
 class ImageTower(nn.Module):
@@ -57,12 +58,11 @@ class ImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         scaled = pixels.permute(0, 3, 1, 2).float() * self.scale - self.shift
-        return reading.features_of(self.model.get_image_features(pixel_values=scaled))
+        return features_of(self.model.get_image_features(pixel_values=scaled))
 
 
 def export(parts: Parts, output: Path) -> None:
     """Write the towers of an encoder. Raise ValueError, or what the exporter raises."""
-    # First: it tells that the folder could be read, whatever happens to the towers.
     parts.tokenizer.save(str(output / TOKENIZER_FILE))
     tokens = Tokens(parts.tokenizer, parts.text_options)
     text_width = _export_texts(parts, tokens, output / TEXT_FILE)
@@ -140,6 +140,19 @@ def _check(cosine: float, what: str) -> None:
         raise ValueError(f"its {what} come out otherwise than by torch (cosine {cosine:.6f})")
 
 
+def main(output: Path, *folders: Path) -> None:
+    programs.end_with_parent()
+    try:
+        parts = reading.read(*folders)
+    except EncoderUnavailable as error:
+        programs.fail(programs.REFUSED, str(error))
+    try:
+        export(parts, output)
+    except OSError as error:
+        programs.fail(programs.PASSING, error.strerror or str(error))
+    except MemoryError:
+        programs.fail(programs.PASSING, "the memory was too small")
+
+
 if __name__ == "__main__":
-    output, *folders = (Path(argument) for argument in sys.argv[1:])
-    export(reading.read(*folders), output)
+    main(*map(Path, sys.argv[1:]))

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from pathlib import Path
 from embeddings.encoders import keeping, programs
 from embeddings.encoders.framing import Framing
 from embeddings.encoders.keeping import FolderBroken, Kept
-from embeddings.encoders.layout import SAID_FILE, TOKENIZER_FILE
+from embeddings.encoders.layout import SAID_FILE
 from embeddings.encoders.sources import Source
 from embeddings.encoders.tokens import TextOptions
 from embeddings.errors import EncoderUnavailable
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # of what `export` writes: a higher one makes all of them anew
 SECONDS = 1800  # for one export; a large encoder on a slow machine takes some minutes
+FAILED_SECONDS = 3600  # before what could not be exported is tried again: each try takes a minute
 _VERSIONS = ("torch", "transformers", "onnx", "onnxruntime", "openvino")
 
 
@@ -48,8 +50,8 @@ class Export(Kept):
     def read(cls, folder: Path) -> Export:
         kept = Kept.read(folder)
         try:
-            said = json.loads(kept.file(SAID_FILE).read_text())
-        except (OSError, ValueError) as error:
+            said = json.loads(kept.content(SAID_FILE))
+        except ValueError as error:
             raise FolderBroken(f"{folder} holds no export.") from error
         return cls(
             folder=folder,
@@ -88,24 +90,29 @@ def _find(source: Source, cache: Path, *, broken: Export | None) -> Export:
 
 
 def _write(source: Source, part: Path) -> None:
+    failure = part.parent / f"{_name(source)}.failed"
+    if why := _failed_lately(failure):
+        raise ExportFailed(why)
     log.info("Exporting the encoder %s: once, in a minute or less.", source.name)
     started = time.monotonic()
     ended = programs.run("embeddings.encoders.export", part, *source.folders, seconds=SECONDS)
-    if ended.code and ended.code > 0 and not (part / TOKENIZER_FILE).exists():
-        raise EncoderUnavailable(
-            f"The folder {source.folder} holds no encoder that can be used: {ended.why}"
-        )
+    if ended.code == programs.REFUSED:
+        raise EncoderUnavailable(ended.why)
     if ended.why:
-        raise ExportFailed(f"The encoder {source.name} cannot be exported: {ended.why}")
+        why = f"The encoder {source.name} cannot be exported: {ended.why}."
+        if ended.code == programs.FAILED:
+            failure.write_text(why)
+        raise ExportFailed(why)
     log.info("Exported it in %.0f seconds.", time.monotonic() - started)
-    _remove_old(part.parent, source)
+    failure.unlink(missing_ok=True)
 
 
-def _remove_old(cache: Path, source: Source) -> None:
-    """Remove exports of the same encoder that other versions have made, and what came of them."""
-    name = _name(source)
-    others = cache.glob(f"{name.rpartition('-')[0]}-*")
-    keeping.remove_old(other for other in others if not other.name.startswith(name))
+def _failed_lately(failure: Path) -> str:
+    """Return why an export that was tried a while ago has failed; "" when none has."""
+    with suppress(OSError):
+        if time.time() - failure.stat().st_mtime < FAILED_SECONDS:
+            return failure.read_text()
+    return ""
 
 
 def versions() -> str:

@@ -18,11 +18,15 @@ CONFIG = "config.json"
 OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
 MODULES = "modules.json"  # of sentence-transformers: what follows what, each with its folder
 MULTILINGUAL_CLIP = "M-CLIP"
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"  # whole, or in parts
+_ADAPTER = "adapter_config.json"
+_OTHER_WEIGHTS = "transformers_weights"  # a key of the configuration
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # Whichever is there, the others are made of it.
 _TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _NAFLEX = "siglip2"  # whose variants of a fixed resolution call themselves siglip
+_LONGEST_REASON = 300  # libraries say more than anybody reads
 _BOTH_TOWERS = "CLIPModel"  # the module that holds a whole CLIP
 
 
@@ -47,9 +51,9 @@ class Module(NamedTuple):
 
 def check(folder: Path, text_folder: Path | None = None) -> None:
     """Raise EncoderUnavailable for folders that cannot serve, the second one for texts."""
-    with _refused(folder):
+    with refused(folder):
         kind = kind_of(folder)
-        _check_weights(root_of(folder))
+        _check_weights(root_of(folder), kind)
         if kind == Kind.TRANSFORMERS:
             _check_processor(root_of(folder))
         if kind in TEXTS_ALONE:
@@ -59,19 +63,20 @@ def check(folder: Path, text_folder: Path | None = None) -> None:
         if text_folder is None:
             _check_tokenizer(root_of(folder))
     if text_folder is not None:
-        with _refused(text_folder):
-            kind_of(text_folder)
-            _check_weights(root_of(text_folder))
+        with refused(text_folder):
+            _check_weights(root_of(text_folder), kind_of(text_folder))
             _check_tokenizer(root_of(text_folder))
 
 
 @contextmanager
-def _refused(folder: Path) -> Iterator[None]:
+def refused(folder: Path) -> Iterator[None]:
+    """Say of which folder something is wrong. Raise EncoderUnavailable for ValueError."""
     try:
         yield
     except ValueError as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON].rstrip(".: ")
         raise EncoderUnavailable(
-            f"The folder {folder} holds no encoder that can be used: {error}."
+            f"The folder {folder} holds no encoder that can be used: {reason}."
         ) from error
 
 
@@ -116,7 +121,7 @@ def modules_of(folder: Path) -> list[Module]:
         said = json.loads((folder / MODULES).read_text())
         paths = [Path(one["path"]) for one in said]
         types = [str(one["type"]).rpartition(".")[2] for one in said]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"its {MODULES} cannot be read") from error
     if any(path.is_absolute() or ".." in path.parts for path in paths):
         raise ValueError(f"its {MODULES} names folders outside of it")
@@ -129,19 +134,39 @@ def read_json(file: Path) -> dict[str, Any]:
         said = json.loads(file.read_text())
     except FileNotFoundError as error:
         raise ValueError(f"it has no {file.name}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"its {file.name} cannot be read") from error
     if not isinstance(said, dict):
         raise ValueError(f"its {file.name} says nothing of an encoder")
     return said
 
 
-def _check_weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+def _check_weights(folder: Path, kind: Kind) -> None:
+    if not any(folder.glob("*.safetensors")):
+        pickles = [file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))]
+        reason = f"its weights are a pickle ({pickles[0]}), which can hold code" if pickles else ""
+        raise ValueError(f"{reason or 'it has no weights'}; only safetensors are read")
+    if kind not in (Kind.TRANSFORMERS, Kind.SENTENCES):
         return
-    pickles = [file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))]
-    reason = f"its weights are a pickle ({pickles[0]}), which can hold code" if pickles else ""
-    raise ValueError(f"{reason or 'it has no weights'}; only safetensors are read")
+    # transformers would read what these name: pickles, and files that no revision covers.
+    if (folder / _ADAPTER).exists():
+        raise ValueError(f"it holds an adapter ({_ADAPTER}), which must be merged into its weights")
+    if _OTHER_WEIGHTS in read_json(folder / CONFIG):
+        raise ValueError(f"its {CONFIG} names weights of its own; only {_WEIGHTS} is read")
+    if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
+        _check_parts(folder)
+
+
+def _check_parts(folder: Path) -> None:
+    said = read_json(folder / _INDEX).get("weight_map")
+    names = list(said.values()) if isinstance(said, dict) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"its {_INDEX} names no weights")
+    for name in sorted(set(names)):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"its {_INDEX} names {name}; only safetensors beside it are read")
+        if not (folder / name).is_file():
+            raise ValueError(f"it has no {name}")
 
 
 def _check_tokenizer(folder: Path) -> None:

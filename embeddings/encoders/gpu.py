@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch._dynamo.exc import TorchDynamoException
 from torch._inductor.exc import InductorError
 
-from embeddings.encoders import reading
-from embeddings.encoders.reading import Parts
+from embeddings.encoders.parts import Parts, features_of
 from embeddings.errors import EncoderUnavailable
 from embeddings.vectors import Vectors
 
@@ -104,7 +103,7 @@ class ImageTower:
     def _eager(self, pixels: torch.Tensor) -> torch.Tensor:
         scaled = pixels.permute(0, 3, 1, 2).float() * self._scale - self._shift
         output = self._model.get_image_features(pixel_values=scaled.to(self._dtype))
-        return reading.features_of(output).float()
+        return features_of(output).float()
 
     def _fitting(self, one: NDArray[np.uint8]) -> int:
         """Return how many frames the device's memory takes, by what a few of them take."""
@@ -127,11 +126,11 @@ class ImageTower:
             self._run = self._compiled(np.repeat(frames[:1], _PROBED, axis=0))
 
     def _compiled(self, tried: NDArray[np.uint8]) -> Run:
-        """Return a graph for batches of any size; without a compiler, what there was."""
+        """Return a graph for batches of any size; without compiler or memory, what there was."""
         compiled: Run = torch.compile(self._eager, dynamic=True)
         try:
             compiled(self._moved(tried))
-        except (TorchDynamoException, InductorError) as error:
+        except (TorchDynamoException, InductorError, torch.OutOfMemoryError) as error:
             log.warning("Images are encoded without a compiled graph: %s", error)
             return self._eager
         return compiled

@@ -10,11 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
-    HfHubHTTPError,
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of the library below
     HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
+    HTTPError,
 )
 
 from embeddings.encoders import folders
@@ -25,13 +23,8 @@ ANSWERS_WITHIN_SECONDS = 4
 CONVERSION_BOT, CONVERSION_TITLE = "SFconvertbot", "Adding `safetensors` variant of this model"
 # Nothing that could be code is ever fetched: no pickles, no Python.
 FILES = ("*.json", "*.txt", "*.model", "model*.safetensors", "[0-9]_*/model*.safetensors")
-_ERRORS = (
-    HFValidationError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OSError,
-    RepositoryNotFoundError,
-)
+# RuntimeError: of its own protocol for large files.
+_ERRORS = (HFValidationError, HTTPError, OSError, RuntimeError)
 
 
 def snapshot_of(name: str, revision: str) -> Path:

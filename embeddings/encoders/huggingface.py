@@ -16,10 +16,11 @@ from PIL.Image import new as new_image
 from embeddings.encoders import reading
 from embeddings.encoders.framing import Frames, means
 from embeddings.encoders.gpu import COMPILED_FROM, ImageTower
+from embeddings.encoders.parts import features_of
 from embeddings.encoders.precisions import AUTO, BFLOAT16
 from embeddings.encoders.sources import Source
 from embeddings.encoders.tokens import Tokens
-from embeddings.errors import EncoderUnavailable
+from embeddings.errors import EncoderUnavailable, VectorInvalid
 from embeddings.vectors import Vectors, normalise
 
 # Below this size bfloat16 saves less time than its rounding is worth.
@@ -27,7 +28,7 @@ BFLOAT16_FROM_PARAMETERS = 20_000_000
 
 
 class TorchEncoder:
-    """An encoder loaded from a folder. Raises EncoderUnavailable when the folder is no encoder."""
+    """An encoder loaded from its folders. Raises EncoderUnavailable where that cannot be done."""
 
     def __init__(self, source: Source, *, device: str, precision: str) -> None:
         self.name = source.name
@@ -35,28 +36,22 @@ class TorchEncoder:
         self._device = torch.device(choose_device(device))
         # Two texts at once only slow each other down.
         self._lock = threading.Lock()
+        parts = reading.read(*source.folders)
+        self._tokens = Tokens(parts.tokenizer, parts.text_options)
+        self.framing = parts.framing.in_manner(source.manner)
         try:
-            parts = reading.read(*source.folders)
             self._model = parts.model.to(self._device)
             dtype = choose_dtype(precision, self._device, self._model.num_parameters())
-            self._tokens = Tokens(parts.tokenizer, parts.text_options)
-            self.framing = parts.framing.in_manner(source.manner)
             # A processor's graphs are made by other runtimes: see `cpu`.
             compiled_from = COMPILED_FROM if self._device.type == "cuda" else 0
             self._images = ImageTower(parts, self._device, dtype, compiled_from=compiled_from)
-            # Tried once, so that what is damaged or of another size is told now.
+            # Tried once, so that a device that lacks an operation, or memory, is told now.
             self.dimensions = self.encode_texts(["a"]).shape[1]
-            image_dimensions = self.encode_images([new_image("RGB", (8, 8))]).shape[1]
-        except Exception as error:
-            # Foreign parsers on foreign files: tokenizers raises bare Exception. The cause is kept.
+            self.encode_images([new_image("RGB", (8, 8))])
+        except (RuntimeError, VectorInvalid) as error:
             raise EncoderUnavailable(
-                f"The folder {source.folder} holds no encoder that can be used: {error}"
+                f"The encoder in {source.folder} cannot be run on {self._device}: {error}"
             ) from error
-        if image_dimensions != self.dimensions:
-            raise EncoderUnavailable(
-                f"The encoder in {source.folder} gives {image_dimensions} dimensions for images "
-                f"and {self.dimensions} for texts."
-            )
 
     def encode_frames(self, frames: Sequence[Frames]) -> Vectors:
         """Return (n, dimensions) of images by what is looked at of them."""
@@ -77,7 +72,7 @@ class TorchEncoder:
                     for name, values in arrays.items()
                 }
                 output = self._model.get_text_features(**tokens)
-                return normalise(reading.features_of(output).float().cpu().numpy())
+                return normalise(features_of(output).float().cpu().numpy())
         except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
             # No text's fault: the same may pass later, or elsewhere.
             raise EncoderUnavailable(f"The device of the encoder failed: {error}") from error

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,9 @@ from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
-OLD_SECONDS = 7 * 24 * 3600  # what made way for another goes after that: nobody uses it then
+UNUSED_SECONDS = 30 * 24 * 3600  # what nobody has opened for so long goes; it can be made anew
 _HASHES_FILE = "sha256.json"
+_PART = ".part"  # what is being made, or was when its maker was killed
 
 
 class FolderBroken(Exception):
@@ -57,13 +58,26 @@ class Kept:
                 raise FolderBroken(f"{self.folder / one} is damaged.")
         return self.folder / name
 
-    def is_whole(self) -> bool:
+    def content(self, name: str) -> bytes:
+        """Return what a small file holds, proved. Raise FolderBroken."""
+        path = self.folder / name
         try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise FolderBroken(f"{path} cannot be read: {error.strerror}.") from error
+        if hashlib.sha256(content).hexdigest() != self.hashes.get(name):
+            raise FolderBroken(f"{path} is damaged.")
+        return content
+
+    def is_whole(self) -> bool:
+        """Whether all is there that was written, and each file of it is known."""
+        try:
+            there = {file.name for file in self.folder.iterdir()} - {_HASHES_FILE}
             for name in self.hashes:
                 self.file(name)
-        except FolderBroken:
+        except (OSError, FolderBroken):
             return False
-        return True
+        return there == self.hashes.keys()
 
 
 Found = TypeVar("Found", bound=Kept)
@@ -83,7 +97,9 @@ def find(
     """
     if broken is None:
         with suppress(FolderBroken):
-            return read(folder)
+            found = read(folder)
+            _note_use(folder)
+            return found
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         try:
@@ -99,18 +115,30 @@ def find(
     return read(folder)
 
 
-def remove_old(folders: Iterable[Path]) -> None:
-    """Remove those of the folders that were made too long ago for anybody to use them."""
-    for folder in folders:
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > OLD_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+def _note_use(folder: Path) -> None:
+    with suppress(OSError):  # it may be read only
+        os.utime(folder)
+
+
+def _remove_unused(cache: Path) -> None:
+    """Remove the kept folders that nobody has opened for long.
+
+    Called when another is made, so that they take no more of the disk than what was used lately.
+    Whoever opened one before that and needs another of its files makes it anew.
+    """
+    for folder in cache.iterdir():
+        with suppress(OSError):  # another process was quicker
+            is_ours = folder.suffix == _PART or (folder / _HASHES_FILE).is_file()
+            if is_ours and time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make(folder: Path, write: Callable[[Path], None]) -> None:
-    for left in folder.parent.glob(f"{folder.name}.*.part"):  # of a process that was killed
+    # Of a process that was killed. What else begins so may be made just now, beside this one.
+    for left in folder.parent.glob(f"{folder.name}.{'[0-9a-f]' * 32}{_PART}"):
         shutil.rmtree(left, ignore_errors=True)
     # A name of its own: what that process had begun may still be writing.
-    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
+    part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}{_PART}")
     part.mkdir()
     try:
         write(part)
@@ -123,6 +151,7 @@ def _make(folder: Path, write: Callable[[Path], None]) -> None:
         _sync(folder.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    _remove_unused(folder.parent)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from embeddings.encoders import programs
 from embeddings.encoders.framing import Frames
 from embeddings.encoders.layout import PIXELS
 
@@ -323,6 +324,7 @@ def _frames_of(packed: bytes) -> Frames:
 
 
 def main(what: str, tower: Path, *others: Path) -> None:
+    programs.end_with_parent()
     if what == "text":
         text(tower, *others)
     elif what == "blocks":

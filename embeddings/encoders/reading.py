@@ -5,14 +5,18 @@ Of a pair, the text tower is read from one folder and the image tower from anoth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from numpy.typing import NDArray
 from PIL.Image import new as new_image
+from safetensors import SafetensorError
 from transformers import (
     CONFIG_MAPPING,
     MODEL_MAPPING,
@@ -25,33 +29,63 @@ from transformers.utils import logging as transformers_logging
 from embeddings.encoders import folders, open_clip_folders, sentence_towers, vocabularies
 from embeddings.encoders.folders import Kind
 from embeddings.encoders.framing import Framing
-from embeddings.encoders.parts import Channels, Images, Parts, Texts, check_numbers, features_of
-from embeddings.encoders.parts import text_options as options_of
+from embeddings.encoders.parts import (
+    Channels,
+    Images,
+    Parts,
+    Texts,
+    check_numbers,
+    features_of,
+    text_options,
+)
 from embeddings.encoders.tokens import TextOptions, Tokens
-
-__all__ = ["Parts", "features_of", "framing_of", "parts_of", "read"]
 
 transformers_logging.disable_progress_bar()
 
 _ODD_SIZE = (61, 47)  # pixels of an image that shows how a processor cuts and scales
 _FEATURES = ("get_image_features", "get_text_features")
+# The second is of no language, so that a vocabulary knows little of it.
+_TEXTS = ("a boat", "\u5317\u4eac \U0001f6f6 qzx-7")
+# What libraries raise at files that are not as they expect, beside ValueError. Read off them, and
+# off files that were spoilt at random.
+_FOREIGN = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError, OSError,
+    RuntimeError, SafetensorError, StrictDataclassError, TypeError,
+)  # fmt: skip
 
 
 def read(folder: Path, text_folder: Path | None = None) -> Parts:
     """Load an encoder; of a pair the text tower is in a folder of its own.
 
-    Raise ValueError for what is none, and whatever foreign parsers raise.
+    Raise EncoderUnavailable, with a sentence on the folder that holds none.
     """
-    images = _images(folder)
-    texts = _texts(folder, images.model) if text_folder is None else _texts(text_folder)
-    parts = Parts.joined(texts, images)
-    _check_features(parts)
+    folders.check(folder, text_folder)
+    with _refused(folder):
+        images = _images(folder)
+    with _refused(text_folder or folder):
+        texts = _texts(folder, images.model) if text_folder is None else _texts(text_folder)
+        parts = Parts.joined(texts, images)
+        _check_features(parts)
     return parts
 
 
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """Raise EncoderUnavailable for whatever is raised where foreign code reads foreign files."""
+    with folders.refused(folder):
+        try:
+            yield
+        except _FOREIGN as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+        except Exception as error:
+            if type(error) is not Exception:  # tokenizers has no class of its own
+                raise
+            raise ValueError(str(error)) from error
+
+
 def parts_of(model: Any, tokenizer: Any, processor: Any) -> Parts:
-    """Return what is needed of what transformers loads or makes. Raise ValueError as below."""
-    texts = Texts(model, tokenizer.backend_tokenizer, _text_options(model.config, tokenizer))
+    """Return what is needed of what transformers makes. Raise ValueError where it cannot serve."""
+    texts = Texts(model, tokenizer.backend_tokenizer, _options_of(model.config, tokenizer))
     return Parts.joined(texts, Images(model, *framing_of(processor)))
 
 
@@ -77,7 +111,7 @@ def _texts(folder: Path, model: Any = None) -> Texts:
     model = model or _model(root)
     tokenizer = vocabularies.of(root, model.config.model_type)
     vocabularies.check(tokenizer, _embedded(model.config))
-    return Texts(model, tokenizer.backend_tokenizer, _text_options(model.config, tokenizer))
+    return Texts(model, tokenizer.backend_tokenizer, _options_of(model.config, tokenizer))
 
 
 def _model(folder: Path) -> Any:
@@ -120,7 +154,7 @@ def _check_architecture(folder: Path) -> None:
 
 def _check_features(parts: Parts) -> None:
     """Raise ValueError unless a text and an image come out as vectors of the same width."""
-    tokens = Tokens(parts.tokenizer, parts.text_options).arrays(["a boat"])
+    tokens = Tokens(parts.tokenizer, parts.text_options).arrays(_TEXTS)
     pixels = torch.zeros(1, 3, parts.framing.height, parts.framing.width)
     with torch.inference_mode():
         texts = {name: torch.from_numpy(values) for name, values in tokens.items()}
@@ -130,8 +164,9 @@ def _check_features(parts: Parts) -> None:
         raise ValueError(
             f"it gives {image.shape[-1]} dimensions for images and {text.shape[-1]} for texts"
         )
-    if not (text.isfinite().all() and image.isfinite().all()):
-        raise ValueError("its vectors are no numbers")
+    lengths = torch.cat([text.norm(dim=1), image.norm(dim=1)])
+    if not bool((lengths.isfinite() & (lengths > 0)).all()):
+        raise ValueError("its vectors are zero, or no numbers")
 
 
 def _text_config(config: Any) -> Any:
@@ -143,11 +178,11 @@ def _embedded(config: Any) -> int:
     return int(getattr(_text_config(config), "vocab_size", 0) or 0)
 
 
-def _text_options(config: Any, tokenizer: Any) -> TextOptions:
+def _options_of(config: Any, tokenizer: Any) -> TextOptions:
     positions = getattr(_text_config(config), "max_position_embeddings", None)
     # SigLIP was trained with every text padded to full length; a shorter one gives other
     # vectors. CLIP looks at the end-of-text token: padding changes nothing and costs time.
-    return options_of(
+    return text_options(
         tokenizer,
         positions=int(positions or tokenizer.model_max_length),
         pads_fully="siglip" in config.model_type,

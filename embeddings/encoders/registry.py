@@ -1,23 +1,19 @@
-"""One loaded copy of each encoder a process, and of few encoders."""
+"""The encoders of spaces: one loaded copy of each a process, and of few."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import psutil
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
 from embeddings import proofs
-from embeddings.encoders import accelerators, exports, folders, heap, precisions, sources
+from embeddings.encoders import heap, opening, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.exports import ExportFailed
 from embeddings.encoders.precisions import Precisions
@@ -63,11 +59,7 @@ def load(space: Space) -> Encoder:
         # One lock an encoder: a search in the space in use waits for no other to be loaded.
         with lock:
             encoder = _known(key) or _load(key)
-    if encoder.dimensions != space.dimensions:
-        raise EncoderUnavailable(
-            f"Encoder {space.name} gives {encoder.dimensions} dimensions; "
-            f"its space has {space.dimensions}."
-        )
+    _check_width(encoder, space)
     return encoder
 
 
@@ -76,10 +68,7 @@ def prepare(space: Space) -> None:
 
     Takes no memory. Raise EncoderUnavailable.
     """
-    source = _source_of((space.name, space.revision))
-    if _is_for_cpu():
-        with suppress(ExportFailed):  # then torch runs it
-            exports.find(source, sources.cache_dir())
+    opening.prepare(_source_of((space.name, space.revision)))
 
 
 def keep_only(spaces: Iterable[Space]) -> None:
@@ -126,51 +115,27 @@ def refresh() -> None:
 def reference(space: Space) -> CpuEncoder:
     """Return the encoder of a space in float32, for nobody else's use.
 
-    Raise EncoderUnavailable, NotTuned where torch runs it.
+    It is none of those that are loaded for searches: it takes no place of one, and is not let go
+    of with them. Raise EncoderUnavailable, NotTuned where torch runs it.
     """
-    encoder = load(space)
-    if not isinstance(encoder, CpuEncoder):
-        raise NotTuned(f"The encoder {space.title} is run by torch here, in one precision.")
-    return encoder.with_precisions(Precisions())
+    source = _source_of((space.name, space.revision))
+    by_torch = f"The encoder {space.title} is run by torch here, in one precision."
+    if not opening.is_for_cpu():
+        raise NotTuned(by_torch)
+    try:
+        encoder = opening.open_exported(source, Precisions())
+    except ExportFailed as error:
+        raise NotTuned(f"{by_torch} {error}") from error
+    _check_width(encoder, space)
+    return encoder
 
 
-def open_source(source: Source, wanted: Precisions | None = None) -> Encoder:
-    """Load an encoder from its files, by default as ENCODER_PRECISION says without any proof.
-
-    Raise EncoderUnavailable when they are no encoder.
-    """
-    folders.check(*source.folders)  # at once, where the libraries that read it take seconds
-    if _is_for_cpu():
-        try:
-            return CpuEncoder(
-                source,
-                sources.cache_dir(),
-                precisions=wanted or precisions.named(settings.ENCODER_PRECISION),
-                threads=settings.ENCODER_THREADS or _cores(),
-            )
-        except ExportFailed as error:
-            log.warning("%s", error)  # torch may run it, or tells better what is wrong with it
-    # Seconds and 300 MB: a process that need not never imports torch.
-    from embeddings.encoders.huggingface import TorchEncoder
-
-    return TorchEncoder(
-        source, device=settings.ENCODER_DEVICE, precision=settings.ENCODER_PRECISION
-    )
-
-
-def _is_for_cpu() -> bool:
-    if settings.ENCODER_DEVICE != "auto":
-        return bool(settings.ENCODER_DEVICE == "cpu")
-    if not accelerators.are_there():
-        return True
-    from embeddings.encoders.huggingface import choose_device
-
-    return choose_device("auto") == "cpu"  # torch may be built without it
-
-
-def _cores() -> int:
-    """Return the cores of this machine: matrix work gains nothing from a second thread on one."""
-    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+def _check_width(encoder: Encoder, space: Space) -> None:
+    if encoder.dimensions != space.dimensions:
+        raise EncoderUnavailable(
+            f"Encoder {space.name} gives {encoder.dimensions} dimensions; "
+            f"its space has {space.dimensions}."
+        )
 
 
 def _known(key: Key) -> Encoder | None:
@@ -185,7 +150,7 @@ def _load(key: Key) -> Encoder:
     if time.monotonic() - failed_at < RETRY_SECONDS:
         raise EncoderUnavailable(sentence)
     try:
-        encoder = open_source(_source_of(key), proofs.choose(*key))
+        encoder = opening.open_source(_source_of(key), proofs.choose(*key))
     except EncoderUnavailable as error:
         with _tables:
             _failures[key] = (time.monotonic(), str(error))

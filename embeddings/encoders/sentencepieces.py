@@ -11,6 +11,7 @@ import string
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import import_protobuf
@@ -30,7 +31,10 @@ def converted(file: Path, class_name: str, said: dict[str, Any]) -> PreTrainedTo
             "cannot be turned into a tokenizer.json: put one beside it"
         )
     proto = import_protobuf().ModelProto()
-    proto.ParseFromString(file.read_bytes())
+    try:
+        proto.ParseFromString(file.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{file.name} is no sentencepiece model") from error
     if proto.trainer_spec.model_type != _UNIGRAM:
         raise ValueError(f"{file.name} is no unigram model: put a tokenizer.json beside it")
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]

@@ -33,28 +33,35 @@ class OnnxTower:
     def __init__(self, file: Path, *, threads: int = 1) -> None:
         import onnxruntime
 
+        self._errors = _onnx_errors()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # Memory of the longest text ever would be kept for good.
         options.enable_cpu_mem_arena = False
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
-
         try:
             self._session = onnxruntime.InferenceSession(
                 str(file), options, providers=["CPUExecutionProvider"]
             )
-        except (errors.Fail, errors.InvalidGraph, errors.NotImplemented) as error:
+        except self._errors as error:
             raise EncoderUnavailable(f"{file} cannot be opened here: {error}") from error
 
     def features(self, inputs: Mapping[str, NDArray[Any]]) -> Features:
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
-
         try:
             (features,) = self._session.run(None, dict(inputs))
-        except (errors.InvalidArgument, errors.RuntimeException, errors.Fail) as error:
+        except self._errors as error:
             raise EncodingFailed(f"The text tower cannot take it: {error}") from error
         return np.asarray(features, np.float32)
+
+
+def _onnx_errors() -> tuple[type[Exception], ...]:
+    """Return what the runtime raises of a file or its inputs: its errors have no common class."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+    return (
+        errors.EPFail, errors.Fail, errors.InvalidArgument, errors.InvalidGraph,
+        errors.InvalidProtobuf, errors.NoSuchFile, errors.NotImplemented, errors.RuntimeException,
+    )  # fmt: skip
 
 
 class OpenVinoTower:

@@ -89,11 +89,8 @@ class _Variant:
 
     def _place(self) -> Path:
         of = self.calibration.id if self.calibration else "all"
-        return self.export.folder.with_name(self._stem + of)
-
-    @property
-    def _stem(self) -> str:
-        return f"{self.export.folder.name}.{self.name}-{self.precision}-{FORMAT}-"
+        name = f"{self.export.folder.name}.{self.name}-{self.precision}-{FORMAT}-{of}"
+        return self.export.folder.with_name(name)
 
     def _write(self, part: Path) -> None:
         started = time.monotonic()
@@ -110,7 +107,6 @@ class _Variant:
             )
         seconds = time.monotonic() - started
         log.info("Made %s of %s in %.0f seconds.", self.precision, self.name, seconds)
-        keeping.remove_old(part.parent.glob(f"{self._stem}*"))
 
 
 def _packed(frames: Frames) -> bytes:

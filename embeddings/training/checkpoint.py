@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from embeddings.encoders import folders, reading
 from embeddings.encoders.framing import Manner
-from embeddings.encoders.reading import Parts
+from embeddings.encoders.parts import Parts
 from embeddings.encoders.sources import Source
-from embeddings.errors import TrainingFailed
+from embeddings.errors import EncoderUnavailable, TrainingFailed
 from embeddings.training import state
 
 # What a folder says about texts and pixels. It is copied as it is, whatever wrote it.
@@ -71,9 +71,8 @@ def load(source: Source) -> Checkpoint:
         )
     try:
         return Checkpoint(reading.read(source.folder), folders.root_of(source.folder))
-    except Exception as error:
-        # Foreign parsers on foreign files: tokenizers raises bare Exception. The cause is kept.
-        raise TrainingFailed(f"{source.name} is no encoder to begin with: {error}") from error
+    except EncoderUnavailable as error:
+        raise TrainingFailed(f"There is nothing to begin with. {error}") from error
 
 
 def new(model: PreTrainedModel, tokenizer: Any, processor: Any) -> Checkpoint:

@@ -14,7 +14,7 @@ from PIL.Image import Image as Pixels
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from embeddings.encoders import reading, registry
+from embeddings.encoders import opening, reading
 from embeddings.encoders.contract import Encoder
 from embeddings.encoders.framing import Framing
 from embeddings.encoders.huggingface import TorchEncoder
@@ -145,7 +145,7 @@ def _adapter(
 def _encoder(source: Source, device: str) -> Encoder:
     """Load what makes the vectors of a base: on a processor, as quickly as searches have them."""
     if device == "cpu":
-        return registry.open_source(source)
+        return opening.open_source(source)
     return TorchEncoder(source, device=device, precision="auto")
 
 

@@ -11,7 +11,7 @@ from PIL.Image import Image as Pixels
 from torch import Tensor
 
 from embeddings.encoders.framing import Frames, Framing
-from embeddings.encoders.reading import Parts
+from embeddings.encoders.parts import Parts
 from embeddings.training.augmentation import Augmentation
 
 # Frames are kept a little larger than they are looked at, so that there is something to cut.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from embeddings.encoders import reading
+from embeddings.encoders.parts import features_of
 from embeddings.encoders.tokens import Tokens
 from embeddings.errors import TrainingFailed
 from embeddings.training import lora
@@ -57,7 +57,7 @@ class Towers(Learner):
         return bias
 
     def image_features(self, images: Tensor) -> Tensor:
-        return reading.features_of(self.model.get_image_features(pixel_values=images))
+        return features_of(self.model.get_image_features(pixel_values=images))
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
         """Return them in the order of the texts, which are read by length: padding is work."""
@@ -69,7 +69,7 @@ class Towers(Learner):
                 name: torch.from_numpy(values).to(self.model.device)
                 for name, values in self._tokens.arrays(some).items()
             }
-            features.append(reading.features_of(self.model.get_text_features(**tokens)))
+            features.append(features_of(self.model.get_text_features(**tokens)))
         places = torch.empty(len(order), dtype=torch.long)
         places[order] = torch.arange(len(order))
         return torch.cat(features)[places]

@@ -36,10 +36,11 @@ Pairs = list[tuple[int, int]]
 def draw(space: Space, *, towers: Collection[TowerName], seed: int | None = None) -> Sample:
     """Return a sample of what has a vector in a space, as some towers need it.
 
-    Images are opened for the image tower alone. Raise EncoderUnavailable.
+    Images are opened for the image tower alone. Raise EncoderUnavailable, and NotTuned where the
+    encoder of the space computes in one precision.
     """
     random = np.random.default_rng(seed)
-    framing = registry.load(space).framing
+    framing = registry.reference(space).framing
     embedded = read_ids(ImageEmbedding.objects.filter(space=space), "image")
     ids, vectors = read_vectors(ImageEmbedding, space, only=random.permutation(embedded)[:VECTORS])
     drawn = random.permutation(ids)

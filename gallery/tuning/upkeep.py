@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.cache import cache
 
 from embeddings import counts, tuning
-from embeddings.encoders import precisions, registry
+from embeddings.encoders import precisions
 from embeddings.encoders.precisions import TowerName
-from embeddings.errors import NotTuned
+from embeddings.errors import EncoderUnavailable, NotTuned
 from embeddings.models import Space
 from gallery import spaces
 from gallery.models import ImageEmbedding
@@ -41,10 +41,9 @@ def _due(space: Space) -> list[TowerName]:
 
 def _tune(space: Space, tower: TowerName) -> bool:
     try:
-        registry.reference(space)  # before anything is drawn: only exported encoders are compared
         sample = drawing.draw(space, towers=[tower])
         return len(list(tuning.tune(space, sample, towers=[tower]))) > 0
-    except NotTuned as error:
+    except (EncoderUnavailable, NotTuned) as error:
         log.info("The %s tower of %s stays as it is: %s", tower, space, error)
         cache.set(_refusal(space, tower), 1, REFUSED_SECONDS)
         return False

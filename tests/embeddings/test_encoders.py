@@ -11,10 +11,11 @@ from fnmatch import fnmatch
 import numpy as np
 import pytest
 from django.db import connections
+from httpx2 import ReadTimeout
 from huggingface_hub import constants
 from PIL import Image
 
-from embeddings.encoders import comparing, exports, folders, hub, registry, sources
+from embeddings.encoders import comparing, exports, folders, hub, opening, registry, sources
 from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.encoders.precisions import BFLOAT16, FLOAT32, INT8, INT8_BLOCKS, Precisions
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
@@ -30,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture(scope="module")
 def bundled():
-    return registry.open_source(sources.find(BUNDLED))
+    return opening.open_source(sources.find(BUNDLED))
 
 
 IMAGES = [Image.new("RGB", (300, 200), colour) for colour in ("red", "blue", "white")]
@@ -71,7 +72,7 @@ def test_cut_weights_are_refused_with_a_sentence(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     with pytest.raises(EncoderUnavailable, match="holds no encoder that can be used"):
-        registry.open_source(sources.find(str(folder)))
+        opening.open_source(sources.find(str(folder)))
 
 
 @pytest.mark.parametrize("name", ["/not/there", "./not-there", "nobody/nothing", "a/b/c"])
@@ -87,7 +88,7 @@ def test_an_encoder_that_changed_since_its_space_was_filled_is_refused(folder):
 
 
 def test_an_encoder_that_is_let_go_of_is_gone_at_once():
-    encoder = registry.open_source(sources.find(BUNDLED))
+    encoder = opening.open_source(sources.find(BUNDLED))
     encoder.encode_texts(["a"])
     encoder.change(Precisions(text=FLOAT32, image=BFLOAT16))
     encoder.encode_images(IMAGES)
@@ -108,7 +109,7 @@ def tiny(request, tmp_path_factory):
 
 
 def test_it_gives_what_transformers_gives(tiny):
-    encoder = registry.open_source(sources.find(str(tiny)))
+    encoder = opening.open_source(sources.find(str(tiny)))
     texts = ["two red boats at night", "a"]
     image_vectors, text_vectors = reference(tiny, IMAGES, texts)
     np.testing.assert_allclose(encoder.encode_images(IMAGES), image_vectors, atol=1e-5)
@@ -117,7 +118,7 @@ def test_it_gives_what_transformers_gives(tiny):
 
 @pytest.mark.slow
 def test_a_faster_precision_gives_nearly_the_same(tiny):
-    check_precisions(registry.open_source(sources.find(str(tiny)), Precisions()))
+    check_precisions(opening.open_source(sources.find(str(tiny)), Precisions()))
 
 
 @pytest.mark.slow
@@ -195,7 +196,7 @@ def test_of_a_model_on_the_hub_nothing_is_fetched_that_could_be_code():
 
 def test_many_threads_get_what_one_gets(tmp_path):
     folder = make_encoder("siglip", tmp_path / "siglip")  # as `tiny`, so exported already
-    encoder = registry.open_source(sources.find(str(folder)))
+    encoder = opening.open_source(sources.find(str(folder)))
     texts = ["two red boats at night", "a", "a big yellow moon over the sea"]
     expected = {text: encoder.encode_texts([text]) for text in texts}
     wrong = []
@@ -226,6 +227,16 @@ def test_a_configuration_of_nonsense_is_refused_or_makes_no_difference(folder, n
         assert encoder.encode_texts(["a boat"]).shape == (1, encoder.dimensions)
 
 
+@pytest.mark.parametrize("error", [ReadTimeout("slow"), RuntimeError("cas"), TimeoutError("slow")])
+def test_a_network_that_breaks_off_is_a_sentence(monkeypatch, error):
+    def break_off(*_given, **_options):
+        raise error
+
+    monkeypatch.setattr(hub, "snapshot_download", break_off)
+    with pytest.raises(EncoderUnavailable, match=f"nobody/clip .*{type(error).__name__}"):
+        sources.find("nobody/clip")
+
+
 @pytest.mark.parametrize("name", ["what ever", "user/repo.git", "a\x00b", "x" * 300])
 def test_a_name_that_cannot_be_one_is_refused_with_a_sentence(name):
     with pytest.raises(EncoderUnavailable):
@@ -238,7 +249,7 @@ def copies(tmp_path, n):
     for number in range(n):
         folder = shutil.copytree(BUNDLED_FOLDER, tmp_path / str(number) / "bundled")
         source = sources.find(str(folder))
-        dimensions = registry.open_source(source).dimensions
+        dimensions = opening.open_source(source).dimensions
         found.append(Space(name=source.name, revision=source.revision, dimensions=dimensions))
     return found
 
@@ -261,6 +272,18 @@ def test_a_process_lets_go_of_encoders_of_which_there_is_no_space_any_more(tmp_p
     registry.keep_only(spaces[:1])
     assert registry.load(spaces[0]) is loaded[0]
     assert registry.load(spaces[1]) is not loaded[1]
+
+
+@pytest.mark.django_db
+def test_who_compares_precisions_takes_no_place_of_an_encoder_that_serves(tmp_path):
+    *serving, compared = copies(tmp_path, registry.MOST + 1)
+    loaded = [registry.load(space) for space in serving]
+    encoder = registry.reference(compared)
+    assert [registry.load(space) for space in serving] == loaded
+    registry.keep_only(())  # of others; who compares goes on
+    assert encoder.encode_texts(["a boat"]).shape == (1, compared.dimensions)
+    with pytest.raises(EncoderUnavailable, match="its space has 3"):
+        registry.reference(Space(name=compared.name, revision=compared.revision, dimensions=3))
 
 
 @pytest.mark.django_db(transaction=True)

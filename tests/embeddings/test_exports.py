@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from embeddings.encoders import exports, sources
 from embeddings.encoders.cpu import CpuEncoder
@@ -18,8 +20,10 @@ from embeddings.encoders.exports import Export, ExportFailed
 from embeddings.encoders.keeping import FolderBroken
 from embeddings.encoders.layout import IMAGE_FILE, SAID_FILE, TEXT_FILE
 from embeddings.encoders.precisions import Precisions
+from embeddings.encoders.towers import OnnxTower, OpenVinoTower
 from embeddings.errors import EncoderUnavailable
 from tests.encoders import make_encoder
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +91,7 @@ def test_whoever_asks_at_once_waits_for_the_one_that_makes_it(tiny, tmp_path):
         (IMAGE_FILE, "cut"),
         (SAID_FILE, "cut"),
         ("sha256.json", "[]"),
+        ("sha256.json", "{}"),
         ("sha256.json", "null"),
     ],
 )
@@ -119,7 +124,7 @@ def do_harm(file, harm):
     content = bytearray(file.read_bytes())
     if harm == "cut":
         file.write_bytes(content[: len(content) // 2])
-    elif harm in ("[]", "null"):  # sound JSON, and not what was written
+    elif harm in ("[]", "{}", "null"):  # sound JSON, and not what was written
         file.write_text(harm)
     elif harm == "changed":
         content[len(content) // 2] ^= 1
@@ -128,7 +133,7 @@ def do_harm(file, harm):
         file.unlink()
 
 
-def test_an_export_that_was_killed_leaves_nothing_that_is_taken_for_one(tiny, tmp_path):
+def test_an_export_whose_maker_was_killed_ends_and_is_not_taken_for_one(tiny, tmp_path):
     code = (
         "import sys; from pathlib import Path; from embeddings.encoders import exports;"
         "from embeddings.encoders.sources import Source;"
@@ -136,29 +141,56 @@ def test_an_export_that_was_killed_leaves_nothing_that_is_taken_for_one(tiny, tm
     )
     cache = tmp_path / "new"
     command = (sys.executable, "-c", code, tiny.name, tiny.revision, cache)
-    maker = subprocess.Popen(command, start_new_session=True)
-    until = time.monotonic() + 60
-    while not list(cache.glob(f"*.part/{TEXT_FILE}")):  # half of it is written
-        assert time.monotonic() < until
-        assert maker.poll() is None
-        time.sleep(0.02)
-    os.killpg(maker.pid, signal.SIGKILL)
+    maker = subprocess.Popen(command)
+    wait_until(lambda: list(cache.glob(f"*.part/{TEXT_FILE}")))  # half of it is written
+    (program,) = psutil.Process(maker.pid).children()
+    os.kill(maker.pid, signal.SIGKILL)
     maker.wait()
+    wait_until(lambda: not is_running(program))
+    assert not list(cache.glob(f"*.part/{SAID_FILE}"))  # it did not go on to its end
     assert not [one for one in cache.iterdir() if one.is_dir() and one.suffix != ".part"]
     assert vectors(opened(tiny, cache)).shape == (2, 24)
     assert not list(cache.glob("*.part"))
 
 
-def test_another_version_makes_it_anew_and_the_older_goes_after_a_while(tiny, cache, monkeypatch):
-    (old,) = (one for one in cache.iterdir() if one.is_dir())
-    os.utime(old, (0, 0))
+def is_running(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_full_disk_is_a_sentence_and_is_tried_again(tiny, tmp_path):
+    cache = tmp_path / "cache"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a disk without room
+    try:
+        with pytest.raises(ExportFailed, match="cannot be exported: File too large"):
+            opened(tiny, cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [one for one in cache.iterdir() if one.is_dir()]
+    assert vectors(opened(tiny, cache)).shape == (2, 24)
+
+
+def test_what_cannot_be_exported_is_not_tried_by_each_process_anew(tmp_path, caplog):
+    folder = make_encoder("clip", tmp_path / "encoder")
+    weights = load_file(folder / "model.safetensors")
+    # It is finite for an image without contrast, and for no other.
+    weights["vision_model.embeddings.patch_embedding.weight"] *= 1e38
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    caplog.set_level("INFO", exports.__name__)
+    for _ in range(2):
+        with pytest.raises(ExportFailed, match="its images come out otherwise than by torch"):
+            opened(sources.find(str(folder)), tmp_path / "cache")
+    assert caplog.text.count("Exporting the encoder") == 1
+
+
+def test_another_version_makes_it_anew(tiny, cache, monkeypatch):
     known = exports.version
     monkeypatch.setattr(
         exports, "version", lambda name: "0.1" if name == "onnxruntime" else known(name)
     )
-    opened(tiny, cache)
-    (new,) = (one for one in cache.iterdir() if one.is_dir())
-    assert new != old
+    before = made_at(cache)
+    export = exports.find(tiny, cache)
+    assert export.folder.stat().st_ino != before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -182,6 +214,27 @@ def test_a_folder_that_holds_no_encoder_is_said_so_and_nothing_is_kept(tiny, tmp
         opened(sources.find(str(folder)), tmp_path / "cache")
     assert not isinstance(refusal.value, ExportFailed)
     assert not [one for one in (tmp_path / "cache").iterdir() if one.is_dir()]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no graph at all"])
+def test_a_tower_that_cannot_be_opened_is_a_sentence(tmp_path, content):
+    file = tmp_path / TEXT_FILE
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(EncoderUnavailable, match="cannot be opened here"):
+        OnnxTower(file)
+    with pytest.raises(EncoderUnavailable, match="cannot be opened here"):
+        OpenVinoTower(file, precision="f32", threads=1)
+
+
+def test_many_texts_of_any_length_come_in_their_order(tiny, cache):
+    encoder = opened(tiny, cache)
+    texts = ["boat " * (n * 7 % 40) for n in range(40)]
+    alone = np.concatenate([encoder.encode_texts([text]) for text in texts])
+    np.testing.assert_allclose(encoder.encode_texts(texts), alone, atol=2e-5)
+    images = [IMAGE.rotate(9 * n) for n in range(40)]
+    alone = np.concatenate([encoder.encode_images([image]) for image in images])
+    np.testing.assert_allclose(encoder.encode_images(images), alone, atol=2e-5)
 
 
 def test_many_threads_share_one_encoder(tiny, cache):

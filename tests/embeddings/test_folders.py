@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
-from embeddings.encoders import folders, reading, registry, sources
+from embeddings.encoders import folders, opening, reading, registry, sources
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
 from embeddings.errors import EncoderUnavailable
 from embeddings.models import Space
@@ -31,6 +31,13 @@ def change_weights(folder, change):
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors")
+
+
+def split(folder, name):
+    """Let an index name the file of the weights, as of those that lie in several."""
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    said = {"metadata": {}, "weight_map": {"logit_scale": name}}
+    encoders.write_json(folder / "model.safetensors.index.json", said)
 
 
 def without(name):
@@ -59,12 +66,25 @@ def write(name, content):
         (lambda folder: say(folder, model_type="M-CLIP"), r"texts alone; .* as TEXT\+IMAGE"),
         (write("modules.json", '[{"path": "../..", "type": "x"}]'), "folders outside of it"),
         (write("modules.json", "7"), r"modules\.json cannot be read"),
+        (write("config.json", "[" * 100_000), r"its config\.json cannot be read"),
+        (write("adapter_config.json", "{}"), "an adapter .* must be merged"),
+        (lambda folder: say(folder, transformers_weights="adapter_model.bin"), "of its own"),
+        (lambda folder: split(folder, "gone.safetensors"), r"it has no gone\.safetensors"),
+        (lambda folder: split(folder, "weights.bin"), r"names weights\.bin; only safetensors"),
+        (lambda folder: split(folder, "/w.safetensors"), "names /w.safetensors; only"),
+        (lambda folder: split(folder, "../w.safetensors"), "names .*; only safetensors beside"),
+        (lambda folder: split(folder, 3), "names no weights"),
     ],
 )
 def test_a_folder_without_what_is_needed_is_refused_at_once(folder, harm, reason):
     harm(folder)
     with pytest.raises(EncoderUnavailable, match=reason):
-        registry.open_source(sources.find(str(folder)))
+        opening.open_source(sources.find(str(folder)))
+
+
+def test_weights_in_several_files_are_read(folder):
+    split(folder, "model-00001-of-00001.safetensors")
+    folders.check(folder)
 
 
 def test_of_a_pair_the_sentence_names_the_folder_that_is_wrong(folder, tmp_path):
@@ -90,6 +110,18 @@ def write_nan(folder):
     change_weights(folder, change)
 
 
+def write_zeros(folder):
+    change_weights(folder, lambda weights: weights["visual_projection.weight"].zero_())
+
+
+def forget_the_unknown(folder):
+    said = encoders.read_json(folder / "tokenizer.json")
+    word_level = {"type": "WordLevel", "vocab": {f"word {n}": n for n in range(40)}}
+    encoders.write_json(
+        folder / "tokenizer.json", said | {"model": word_level | {"unk_token": "?"}}
+    )
+
+
 def take_some(folder):
     def change(weights):
         for name in list(weights):
@@ -108,13 +140,27 @@ def take_some(folder):
         (lambda folder: say(folder, projection_dim=64), "of another size than config.json says"),
         (write_nan, "weights that are no numbers"),
         (take_some, r"its checkpoint lacks \d+ weights"),
+        (write_zeros, "its vectors are zero, or no numbers"),
+        (forget_the_unknown, "WordLevel error: Missing"),
+        (write("tokenizer.json", '{"added_tokens": []}'), "Model missing"),
+        (lambda folder: say(folder, text_config={"hidden_size": "x"}), "hidden_size"),
     ],
-    ids=["texts alone", "unknown", "code", "other sizes", "NaN", "some weights"],
-)
+    ids=["texts alone", "unknown", "code", "other sizes", "NaN", "some weights", "zeros",
+         "words that are not known", "a tokenizer of nonsense", "a configuration of nonsense"],
+)  # fmt: skip
 def test_what_is_in_the_files_is_refused_with_its_reason(folder, harm, reason):
     harm(folder)
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises(EncoderUnavailable, match=f"^The folder {folder} holds no .*{reason}"):
         reading.read(folder)
+
+
+def test_so_it_is_of_a_pair_s_texts(folder, tmp_path):
+    texts = encoders.make_sentence_tower(tmp_path / "texts")
+    encoders.write_json(texts / "1_Pooling" / "config.json", {"pooling_mode": "last"})
+    with pytest.raises(
+        EncoderUnavailable, match=f"^The folder {texts} holds .* is not known: last"
+    ):
+        reading.read(folder, texts)
 
 
 def test_towers_of_different_widths_are_refused(tmp_path):
@@ -128,7 +174,7 @@ def test_towers_of_different_widths_are_refused(tmp_path):
         weights["text_model.head.bias"] = torch.zeros(16)
 
     change_weights(folder, change)
-    with pytest.raises(ValueError, match="32 dimensions for images and 16 for texts"):
+    with pytest.raises(EncoderUnavailable, match="32 dimensions for images and 16 for texts"):
         reading.read(folder)
 
 
@@ -142,7 +188,7 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
 
     change_weights(folder, change)
     encoders.write_json(folder / "config.json", config)
-    with pytest.raises(ValueError, match="its tokenizer has the id"):
+    with pytest.raises(EncoderUnavailable, match="its tokenizer has the id"):
         reading.read(folder)
 
 
@@ -154,6 +200,6 @@ def test_the_encoder_in_use_goes_on_when_another_is_refused(folder):
     before = encoder.encode_texts(["a red boat"])
     write_nan(folder)
     with pytest.raises(EncoderUnavailable, match=r"holds no encoder .* no numbers"):
-        registry.open_source(sources.find(str(folder)))
+        opening.open_source(sources.find(str(folder)))
     assert registry.load(space) is encoder
     np.testing.assert_array_equal(encoder.encode_texts(["a red boat"]), before)

@@ -16,7 +16,7 @@ from torch._inductor import config as compiler
 from embeddings.encoders import reading
 from embeddings.encoders.gpu import ImageTower
 from embeddings.encoders.huggingface import TorchEncoder
-from embeddings.encoders.reading import Parts
+from embeddings.encoders.parts import Parts
 from embeddings.encoders.sources import Source
 from embeddings.errors import EncoderUnavailable
 from tests.encoders import make_encoder
@@ -91,6 +91,18 @@ def test_without_a_compiler_images_are_encoded_all_the_same(parts, monkeypatch, 
     monkeypatch.setattr(compiler.cpp, "cxx", ("no-such-compiler",))
     monkeypatch.setattr(compiler, "force_disable_caches", True)
     torch._dynamo.reset()
+    given = frames(parts, 3)
+    eager = ImageTower(parts, CPU, torch.float32).features(given)
+    tower = ImageTower(parts, CPU, torch.float32, compiled_from=1)
+    np.testing.assert_array_equal(tower.features(given), eager)
+    assert "without a compiled graph" in caplog.text
+
+
+def test_so_they_are_when_a_graph_wants_more_memory_than_there_is(parts, monkeypatch, caplog):
+    def fill(_pixels):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch, "compile", lambda _run, **_options: fill)
     given = frames(parts, 3)
     eager = ImageTower(parts, CPU, torch.float32).features(given)
     tower = ImageTower(parts, CPU, torch.float32, compiled_from=1)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from embeddings import searcher
-from embeddings.encoders import exports, names, registry, sources
+from embeddings.encoders import exports, names, opening, registry, sources
 from embeddings.encoders.framing import Manner
 from embeddings.encoders.names import EncoderName
 from embeddings.encoders.sources import BUNDLED, BUNDLED_FOLDER
@@ -84,7 +84,7 @@ def test_a_space_is_looked_at_as_its_name_says(db, settings):
     assert registry.load(Space.objects.get(name="bundled#crops")).framing.manner == Manner.CROPS
     for one, other in (("bundled", "bundled#letterbox"), ("bundled", "bundled#crops")):
         assert vectors[one] @ vectors[other] < 0.99
-    square = [registry.open_source(sources.find(name)) for name in vectors]
+    square = [opening.open_source(sources.find(name)) for name in vectors]
     tile = Image.linear_gradient("L").convert("RGB")
     first, *rest = (encoder.encode_images([tile]) for encoder in square)
     for other in rest:
@@ -108,9 +108,9 @@ def test_a_pair_is_identified_by_the_files_of_both(tmp_path):
 def test_a_text_tower_alone_is_refused(tmp_path):
     texts = encoders.make_sentence_tower(tmp_path / "texts")
     with pytest.raises(EncoderUnavailable, match=r"TEXT\+IMAGE"):
-        registry.open_source(sources.find(str(texts)))
+        opening.open_source(sources.find(str(texts)))
     with pytest.raises(EncoderUnavailable, match="texts alone"):
-        registry.open_source(sources.find(f"bundled+{texts}"))
+        opening.open_source(sources.find(f"bundled+{texts}"))
 
 
 def test_other_folders_below_change_no_revision(tmp_path):
@@ -124,7 +124,7 @@ def test_other_folders_below_change_no_revision(tmp_path):
 def test_a_pair_of_folders_is_opened_as_one_encoder(tmp_path):
     clip = encoders.make_encoder("clip", tmp_path / "clip")
     texts = encoders.make_sentence_tower(tmp_path / "texts")
-    encoder = registry.open_source(sources.find(f"{texts}+{clip}#crops"))
+    encoder = opening.open_source(sources.find(f"{texts}+{clip}#crops"))
     vectors = encoder.encode_texts(["two red boats at night"])
     np.testing.assert_allclose(
         vectors, encoders.sentence_reference(texts, ["two red boats at night"]), atol=1e-5

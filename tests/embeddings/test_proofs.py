@@ -61,6 +61,13 @@ def test_the_fastest_that_passed_serves(space):
     assert chosen(space) == Precisions(image=BFLOAT16)
 
 
+def test_what_else_the_machine_did_while_one_was_measured_does_not_count(space):
+    prove(space, IMAGE, BFLOAT16, milliseconds=14.0, milliseconds_float32=58.0)
+    busy = {"milliseconds": 20.0, "milliseconds_float32": 130.0}
+    prove(space, IMAGE, INT8, calibration=RANGES, calibration_id="abc", **busy)
+    assert chosen(space).image == INT8
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [

@@ -9,9 +9,9 @@ import pytest
 from django.db import connections
 
 from embeddings import proofs, tuning
-from embeddings.encoders import comparing, registry, sources
+from embeddings.encoders import comparing, opening, registry, sources
 from embeddings.encoders.precisions import BFLOAT16, IMAGE, INT8, INT8_BLOCKS, TEXT, Precisions
-from embeddings.errors import NotTuned
+from embeddings.errors import NotTuned, VectorInvalid
 from embeddings.models import EncoderProof, QuerySample, Space
 from embeddings.tuning import Sample
 from embeddings.vectors import normalise
@@ -33,7 +33,7 @@ def space():
 @pytest.fixture(scope="module")
 def sample():
     scenes = [compose(seed) for seed in range(SCENES)]
-    framing = registry.open_source(sources.find(sources.BUNDLED)).framing
+    framing = opening.open_source(sources.find(sources.BUNDLED)).framing
     return Sample(
         frames=[framing.frames(draw(scene, size=(96, 96))) for scene in scenes],
         texts=[describe(scene) for scene in scenes],
@@ -100,6 +100,41 @@ def test_one_process_at_a_time(space, sample):
             return next(tuning.tune(space, sample, towers=[TEXT]))
 
     wait_until(is_free)
+
+
+def test_a_space_that_is_removed_meanwhile_is_a_sentence(space, sample, monkeypatch):
+    spaces = Space.objects.filter(pk=space.pk)
+    between_two = tuning.tune(space, sample, towers=[TEXT])
+    next(between_two)
+    spaces.delete()
+    with pytest.raises(NotTuned, match="was removed meanwhile"):
+        next(between_two)
+    space.save(force_insert=True)
+    encode = comparing.encode_texts
+
+    def remove_and_encode(*given):
+        spaces.delete()
+        connections.close_all()  # those of the thread that compares
+        return encode(*given)
+
+    monkeypatch.setattr(comparing, "encode_texts", remove_and_encode)
+    with pytest.raises(NotTuned, match="was removed meanwhile"):
+        next(tuning.tune(space, sample, towers=[TEXT]))
+
+
+def test_a_precision_that_gives_no_numbers_has_failed_and_others_are_measured(
+    space, sample, monkeypatch
+):
+    def give(float32, other, texts):
+        if other.precisions.text == INT8:
+            raise VectorInvalid("A vector holds NaN or infinity.")
+        return encode(float32, other, texts)
+
+    encode = comparing.encode_texts
+    monkeypatch.setattr(comparing, "encode_texts", give)
+    rows = {row.precision: row for row in tuning.tune(space, sample, towers=[TEXT])}
+    assert rows[INT8].failure == "A vector holds NaN or infinity."
+    assert not rows[INT8_BLOCKS].failure
 
 
 def test_what_dies_in_the_middle_has_begun(space, sample, monkeypatch):

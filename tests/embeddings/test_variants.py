@@ -64,7 +64,7 @@ def test_it_is_made_once_and_is_not_the_float32_one(tiny, cache):
     assert [folder.stat().st_ino for folder in in_int8(cache)] == [made_at]
 
 
-@pytest.mark.parametrize("harm", ["cut", "gone", "no hashes"])
+@pytest.mark.parametrize("harm", ["cut", "gone", "3", "{}"])
 def test_a_damaged_one_is_noticed_and_made_anew(tiny, cache, harm):
     expected = vector(opened(tiny, cache))
     (folder,) = in_int8(cache)
@@ -74,7 +74,7 @@ def test_a_damaged_one_is_noticed_and_made_anew(tiny, cache, harm):
     elif harm == "gone":
         file.unlink()
     else:
-        (folder / "sha256.json").write_text("3")
+        (folder / "sha256.json").write_text(harm)
     np.testing.assert_array_equal(vector(opened(tiny, cache)), expected)
     assert keeping.Kept.read(folder).is_whole()
 
@@ -115,7 +115,7 @@ def test_one_that_cannot_be_made_is_told_and_float32_serves(tiny, cache, caplog)
     assert not in_int8(cache, IMAGE_FILE)
 
 
-def test_those_of_two_calibrations_lie_side_by_side_and_the_older_goes_after_a_while(tiny, cache):
+def test_those_of_two_calibrations_lie_side_by_side(tiny, cache):
     exact = opened(tiny, cache, Precisions())
     random = np.random.default_rng(0)
     for most in (100, 200):
@@ -123,11 +123,7 @@ def test_those_of_two_calibrations_lie_side_by_side_and_the_older_goes_after_a_w
         found = exact.calibrate(frames)
         assert found == exact.calibrate(frames)
         exact.with_precisions(Precisions(image=INT8, calibration=found)).prepare()
-    first, second = sorted(in_int8(cache, IMAGE_FILE), key=lambda one: one.stat().st_mtime)
-    os.utime(first, (0, 0))
-    shutil.rmtree(second)
-    exact.with_precisions(Precisions(image=INT8, calibration=found)).prepare()
-    assert in_int8(cache, IMAGE_FILE) == [second]
+    assert len(in_int8(cache, IMAGE_FILE)) == 2
 
 
 def test_an_encoder_in_use_goes_over_and_back(tiny, cache):

@@ -13,8 +13,8 @@ from embeddings.training.loop import Course, Training
 from embeddings.training.options import Base, TrainingOptions
 from tests.embeddings import colours
 
-# To be run by `python -c`, with a folder as its argument. Models of Django are loaded on the way.
-PROGRAM = "import django; django.setup(); from tests.embeddings import trainer; trainer.main()"
+# To be run by `python -c`, with a folder as its argument.
+PROGRAM = "from tests.embeddings import trainer; trainer.main()"
 TINY = Architecture(side=32, patch=16, image_width=64, image_layers=1, text_width=64, text_layers=1)
 
 

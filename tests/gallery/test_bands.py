@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import scenes
-from embeddings.encoders import registry, sources
+from embeddings.encoders import opening, sources
 from gallery.search.bands import (
     BANDS,
     LEAST_POPULATION,
@@ -82,7 +82,7 @@ def test_the_same_image_is_likely_though_nothing_else_is_alike():
 @pytest.fixture(scope="module")
 def drawn():
     """Vectors of 250 scenes of the demo gallery, and the encoder."""
-    encoder = registry.open_source(sources.find("bundled"))
+    encoder = opening.open_source(sources.find("bundled"))
     some = list(scenes.demo(250))
     pictures = [scenes.draw(scene, (256, 192)) for scene in some]
     return some, encoder.encode_images(pictures), encoder

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from embeddings.encoders import registry, sources
+from embeddings.encoders import opening, registry, sources
 from embeddings.models import Space
 from gallery import spaces
 from gallery.ingest import NewImage, add_image
@@ -29,6 +29,6 @@ def test_a_panorama_is_looked_at_as_the_name_of_its_space_says(settings):
     assert embed_waiting() == 1
     stored = ImageEmbedding.objects.get(space=space).vector
     in_crops = registry.load(space).encode_images([panorama])[0]
-    squashed = registry.open_source(sources.find("bundled")).encode_images([panorama])[0]
+    squashed = opening.open_source(sources.find("bundled")).encode_images([panorama])[0]
     assert stored @ in_crops > 0.9999
     assert stored @ squashed < 0.99

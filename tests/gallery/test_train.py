@@ -17,7 +17,7 @@ from django.core.files.storage import default_storage
 from django.core.management import CommandError, call_command
 from PIL import Image as PillowImage
 
-from embeddings.encoders import registry, sources
+from embeddings.encoders import opening, sources
 from embeddings.encoders.cpu import CpuEncoder
 from embeddings.encoders.huggingface import TorchEncoder
 from embeddings.streams import read_ids
@@ -153,7 +153,7 @@ def test_images_of_the_library_come_with_the_vectors_that_the_base_has_here(libr
 def test_the_library_makes_an_encoder_that_searches_use_at_once(library, tmp_path):
     output = tmp_path / "encoder"
     train("library", "--as", "ann", "--output", output, "--base", "bundled", "--epochs", 2)
-    encoder = registry.open_source(sources.find(str(output)))
+    encoder = opening.open_source(sources.find(str(output)))
     assert isinstance(encoder, CpuEncoder)
     assert encoder.encode_texts(["a red boat"]).shape == (1, encoder.dimensions)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embeddings import proofs, tuning
-from embeddings.encoders import processors, registry
+from embeddings.encoders import processors
 from embeddings.encoders.precisions import TOWERS
 from embeddings.errors import EmbeddingsError, NotTuned
 from embeddings.models import EncoderProof, Space
@@ -38,7 +38,6 @@ class Command(BaseCommand):
         space = _space(options["space"])
         towers = (options["tower"],) if options["tower"] else TOWERS
         try:
-            registry.reference(space)  # before anything is drawn
             sample = drawing.draw(space, towers=towers)
         except EmbeddingsError as error:
             raise CommandError(str(error)) from error
@@ -82,6 +81,8 @@ def _space(id_: int | None) -> Space:
     space = spaces.active() if id_ is None else Space.objects.filter(pk=id_).first()
     if space is None:
         raise CommandError("There is no active space yet." if id_ is None else f"No space {id_}.")
+    if not space.is_prepared:
+        raise CommandError(f"The encoder of {space} was not opened yet.")
     return space
 
 
