@@ -86,7 +86,8 @@ def measure(names: list[tuple[str, str]]) -> Megabytes:
         megabytes.append(private())
     registry.keep_only(spaces[1:])
     registry.load(spaces[1]).encode_texts([TEXT])
-    return Megabytes(*megabytes, private())
+    megabytes.append(private())
+    return Megabytes(*megabytes)
 
 
 def private() -> float:

@@ -18,8 +18,8 @@ one they come from together. The floors, and why:
   bound: 4,096 texts and 256 filters that are remembered, vectors newer than the snapshot. These
   come to some 15 MB a process here. A kilobyte that was lost with each question would be 50.
 - While the gallery stands still and 5,000 more questions are asked, at most 1.03 times of what it
-  was before them; and at their end at most 1.15 times of a fresh server that was asked as many: what
-  a larger gallery costs, both have.
+  was before them; and at their end at most 1.15 times of a fresh server that was asked as many:
+  what a larger gallery costs, both have.
 - Its p95 then at most 1.25 times that of the fresh one, asked in turn. Those of the first and the
   last tenth of the day stand beside each other without a floor, as the gallery grew between.
 - Two full-size encoders of random weights in one process, as a web process has them during a
