@@ -14,16 +14,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
 from bench import _report as report
 from bench import _servers
 from bench._report import Row
-
-if TYPE_CHECKING:
-    from embeddings.models import Space
 
 DIMENSIONS = 512
 TEXT = "two red boats at night"
@@ -80,21 +77,17 @@ def measure(names: list[tuple[str, str]]) -> Megabytes:
     from embeddings.encoders import registry
     from embeddings.models import Space
 
-    none = private()
+    megabytes = [private()]
     spaces = [
         Space(name=name, revision=revision, dimensions=DIMENSIONS) for name, revision in names
     ]
-    one, two = [with_text(space) for space in spaces]
+    for space in spaces:
+        registry.load(space).encode_texts([TEXT])
+        megabytes.append(private())
     registry.keep_only(spaces[1:])
-    return Megabytes(none, one, two, with_text(spaces[1]))
-
-
-def with_text(space: Space) -> float:
-    """Return what this process holds once it has encoded a text in a space."""
-    from embeddings.encoders import registry
-
-    registry.load(space).encode_texts([TEXT])
-    return private()
+    registry.load(spaces[1]).encode_texts([TEXT])
+    megabytes.append(private())
+    return Megabytes(*megabytes)
 
 
 def private() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,7 @@ from gallery.models import Image, ImageEmbedding, ImageEmbeddingJob, ImportRun, 
 from gallery.pipeline import embed_waiting
 from gallery.storage import clients
 from gallery.storage.addresses import parse_bucket
+from gallery.storage.bucket import BucketStorage
 from gallery.subjects import TRIES_OF_FILE
 from tests.gallery.storage import servers
 from tests.gallery.uploads import picture, stored
@@ -171,6 +173,7 @@ def test_images_wait_for_their_storage_and_are_never_parked(shaky, proxy, use, s
     settings.JOB_MAX_ATTEMPTS = 1
     for seed in range(2):
         stored(seed)
+    use(BucketStorage(address=replace(shaky.address, timeout=1.0)))  # silence takes as long
     proxy.cut_after = 300
     proxy.fail(fault)
     for _ in range(settings.JOB_MAX_ATTEMPTS + 1):
@@ -179,6 +182,7 @@ def test_images_wait_for_their_storage_and_are_never_parked(shaky, proxy, use, s
     assert not ImageEmbeddingJob.objects.filter(failed_at__isnull=False).exists()
     assert not ImageEmbeddingJob.objects.filter(attempts__gt=0).exists()
     assert set(Image.objects.values_list("state", flat=True)) == {State.WAITING}
+    use(shaky)
     proxy.fail("")
     assert embed_waiting() == 2
     assert ImageEmbedding.objects.count() == 2
