@@ -1,4 +1,4 @@
-"""What encoders of several sizes cost: a text and an image, on one thread of the CPU.
+"""What encoders of several sizes cost in each precision: a text and an image, on one thread.
 
     .venv/bin/python bench/shapes.py [--quick] [--json]
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from bench._report import Row
 
 BATCH = 8
 RUNS_OF_TEXTS, RUNS_OF_IMAGES = 40, 8
-TEXT = "two red boats at night"
+WORDS = "two red boats at night"
 
 
 def main() -> None:
@@ -51,35 +51,41 @@ def rows(*, is_quick: bool) -> Iterator[Row]:
 
 
 def of_shape(shape: str, folder: Path, cache: Path) -> Iterator[Row]:
-    from tokenizers import Tokenizer
-
     from embeddings.encoders import exports, sources
-    from embeddings.encoders.layout import IMAGE_FILE, PIXELS, TEXT_FILE, TOKENIZER_FILE
-    from embeddings.encoders.tokens import Tokens
-    from embeddings.encoders.towers import OnnxTower, OpenVinoTower
+    from embeddings.encoders.cpu import CpuEncoder
+    from embeddings.encoders.precisions import FLOAT32, IMAGE, INT8, TEXT, Precisions, faster
 
     report.tell(f"exporting {shape}")
-    export = exports.find(sources.find(str(folder)), cache)
-    tokenizer = Tokenizer.from_file(str(export.file(TOKENIZER_FILE)))
-    arrays = Tokens(tokenizer, export.text_options).arrays([TEXT])
-    text = partial(OnnxTower(export.file(TEXT_FILE)).features, arrays)
-    text()
-    seconds = min(report.seconds_of(text) for _ in range(RUNS_OF_TEXTS))
-    parameters = f"{export.parameters / 1e6:.0f} million parameters, {export.dimensions} dimensions"
-    yield Row(f"{shape}: a text, float32", f"{seconds * 1000:.1f} ms", "", 1, 0, parameters)
-    size = (BATCH, export.framing.height, export.framing.width, 3)
-    frames = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    source = sources.find(str(folder))
+    exact = CpuEncoder(source, cache, precisions=Precisions(), threads=1)
+    parameters = exports.find(source, cache).parameters / 1e6
+    about = f"{parameters:.0f} million parameters, {exact.dimensions} dimensions"
+    size = (BATCH, 1, exact.framing.height, exact.framing.width, 3)
+    frames = list(np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
+    calibration = exact.calibrate(frames)
     plain = 0.0
-    for precision in ("f32", "bf16"):
-        tower = OpenVinoTower(export.file(IMAGE_FILE), precision=precision, threads=1)
-        encode = partial(tower.features, {PIXELS: frames})
-        encode()
-        one = min(report.seconds_of(encode) for _ in range(RUNS_OF_IMAGES)) / BATCH
-        plain = plain or one
-        yield Row(
-            f"{shape}: an image, {'float32' if precision == 'f32' else 'bfloat16'}",
-            f"{one * 1000:.1f} ms", f"{plain * 1000:.1f} ms", plain / one, 0, f"{1 / one:.1f} /s",
-        )  # fmt: skip
+    for precision in (FLOAT32, *faster(TEXT)):
+        encoder = exact.with_precisions(Precisions(text=precision))
+        seconds = _least(partial(encoder.encode_texts, [WORDS]), RUNS_OF_TEXTS)
+        plain = plain or seconds
+        yield _row(f"{shape}: a text, {precision}", seconds, plain, about)
+    plain = 0.0
+    for precision in (FLOAT32, *faster(IMAGE)):
+        given = calibration if precision == INT8 else None
+        encoder = exact.with_precisions(Precisions(image=precision, calibration=given))
+        seconds = _least(partial(encoder.encode_frames, frames), RUNS_OF_IMAGES) / BATCH
+        plain = plain or seconds
+        yield _row(f"{shape}: an image, {precision}", seconds, plain, f"{1 / seconds:.1f} /s")
+
+
+def _least(encode: Callable[[], object], runs: int) -> float:
+    encode()
+    return min(report.seconds_of(encode) for _ in range(runs))
+
+
+def _row(what: str, seconds: float, plain: float, about: str) -> Row:
+    ours, rival = f"{seconds * 1000:.1f} ms", f"{plain * 1000:.1f} ms"
+    return Row(what, ours, rival, plain / seconds, 0, about)
 
 
 if __name__ == "__main__":

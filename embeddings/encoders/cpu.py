@@ -41,8 +41,9 @@ log = logging.getLogger(__name__)
 
 Opened = TypeVar("Opened")
 
-# Frames or texts: of more at once none is quicker, and each takes memory, of large towers much.
-AT_ONCE = 16
+# Frames or texts: 32 are a twentieth quicker than 16, more are hardly, and each takes memory, of
+# large towers much.
+AT_ONCE = 32
 
 
 class CpuEncoder:
