@@ -193,6 +193,7 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.django_db
 def test_the_encoder_in_use_goes_on_when_another_is_refused(folder):
     bundled = sources.find(BUNDLED)
     space = Space(name=BUNDLED, revision=bundled.revision, dimensions=256)

@@ -107,7 +107,7 @@ def test_a_space_that_is_removed_meanwhile_is_a_sentence(space, sample, monkeypa
     between_two = tuning.tune(space, sample, towers=[TEXT])
     next(between_two)
     spaces.delete()
-    with pytest.raises(NotTuned, match="was removed meanwhile"):
+    with pytest.raises(NotTuned, match="was retired meanwhile"):  # as it is before it is removed
         next(between_two)
     space.save(force_insert=True)
     encode = comparing.encode_texts

@@ -53,8 +53,9 @@ def are_all_ready(n):
 
 def test_two_workers_at_once_one_of_them_killed_embed_each_image_once(start_worker):
     images = [add(seed) for seed in range(60)]
-    variables = {"JOB_LEASE_SECONDS": "3", "ENCODER_BATCH": "4"}
-    workers = [start_worker(**variables) for _ in range(2)]
+    # Of the one that is killed, the other waits for the end of the lease.
+    leases = {"JOB_LEASE_SECONDS": "6"}, {}
+    workers = [start_worker(ENCODER_BATCH="4", **lease) for lease in leases]
 
     def is_begun():
         tasks.wake()
