@@ -21,6 +21,7 @@ MULTILINGUAL_CLIP = "M-CLIP"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"  # whole, or in parts
 _ADAPTER = "adapter_config.json"
 _OTHER_WEIGHTS = "transformers_weights"  # a key of the configuration
+_LAYERS, _MOST_LAYERS = "layers", 1000  # the ending of what counts them; L/14 has 24
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # Whichever is there, the others are made of it.
 _TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
@@ -146,6 +147,7 @@ def _check_weights(folder: Path, kind: Kind) -> None:
         pickles = [file.name for pattern in _PICKLES for file in sorted(folder.glob(pattern))]
         reason = f"its weights are a pickle ({pickles[0]}), which can hold code" if pickles else ""
         raise ValueError(f"{reason or 'it has no weights'}; only safetensors are read")
+    _check_layers(read_json(folder / (OPEN_CLIP_CONFIG if kind == Kind.OPEN_CLIP else CONFIG)))
     if kind not in (Kind.TRANSFORMERS, Kind.SENTENCES):
         return
     # transformers would read what these name: pickles, and files that no revision covers.
@@ -155,6 +157,19 @@ def _check_weights(folder: Path, kind: Kind) -> None:
         raise ValueError(f"its {CONFIG} names weights of its own; only {_WEIGHTS} is read")
     if not (folder / _WEIGHTS).is_file() and (folder / _INDEX).is_file():
         _check_parts(folder)
+
+
+def _check_layers(said: object) -> None:
+    """Each is made before it is known whether the weights have it: of millions, memory is full."""
+    if isinstance(said, list):
+        for value in said:
+            _check_layers(value)
+    if not isinstance(said, dict):
+        return
+    for name, value in said.items():
+        if name.endswith(_LAYERS) and isinstance(value, int) and value > _MOST_LAYERS:
+            raise ValueError(f"its {name} are {value:,}; at most {_MOST_LAYERS:,} are made")
+        _check_layers(value)
 
 
 def _check_parts(folder: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 
 import pytest
 from django.conf import settings
+from django.core.signals import request_finished, request_started
 from django.test import Client
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.rows import make_user
+from tests.workers import wait_until
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -62,7 +65,26 @@ def statuses() -> set[int]:
 
 
 @pytest.fixture
-def page(chromium: Browser, live_server, statuses: set[int]) -> Iterator[Page]:
+def requests_end(live_server) -> Iterator[None]:
+    """Wait at the end for what the server is still at: the next test has other settings."""
+    under_way = set[object]()
+
+    def begin(**_said: object) -> None:
+        under_way.add(threading.current_thread())
+
+    def end(**_said: object) -> None:
+        under_way.discard(threading.current_thread())
+
+    request_started.connect(begin)
+    request_finished.connect(end)
+    yield
+    wait_until(lambda: not under_way, seconds=20)
+    request_started.disconnect(begin)
+    request_finished.disconnect(end)
+
+
+@pytest.fixture
+def page(chromium: Browser, live_server, requests_end: None, statuses: set[int]) -> Iterator[Page]:
     """An empty tab; the test fails if its console shows an error."""
     with chromium.new_context(base_url=live_server.url) as context:
         page = context.new_page()

@@ -74,6 +74,7 @@ def write(name, content):
         (lambda folder: split(folder, "/w.safetensors"), "names /w.safetensors; only"),
         (lambda folder: split(folder, "../w.safetensors"), "names .*; only safetensors beside"),
         (lambda folder: split(folder, 3), "names no weights"),
+        (lambda folder: say(folder, vision_config={"num_hidden_layers": 10**12}), "at most 1,000"),
     ],
 )
 def test_a_folder_without_what_is_needed_is_refused_at_once(folder, harm, reason):
