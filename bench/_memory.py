@@ -44,9 +44,13 @@ def noted(pids: Mapping[str, int]) -> Iterator[list[Note]]:
 
 
 def median(notes: list[Note], name: str, *, since: float, until: float) -> float:
-    """Return the megabytes in the middle of those that were noted in a time."""
-    of_then = (note.megabytes for note in notes if since <= note.at <= until)
-    return statistics.median(one[name] for one in of_then if name in one)
+    """Return the megabytes in the middle of those that were noted in a time, or nearest to it."""
+    named = [note for note in notes if name in note.megabytes]
+    of_then = [note.megabytes[name] for note in named if since <= note.at <= until]
+    if of_then:
+        return statistics.median(of_then)
+    nearest = min(named, key=lambda note: abs(note.at - (since + until) / 2))
+    return nearest.megabytes[name]
 
 
 def _look(pids: Mapping[str, int]) -> dict[str, float]:
