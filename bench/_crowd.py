@@ -83,9 +83,8 @@ class _Guest:
         try:
             for number in numbers:
                 self._round(number)
-        except BaseException:
-            list(numbers)  # the others need not go on
-            raise
+        finally:
+            list(numbers)  # after an error the others need not go on
         return self._asked
 
     def _round(self, number: int) -> None:
