@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.urls import reverse
 
+from gallery import addresses
 from gallery.models import Image, Visibility
 
 
@@ -12,6 +12,6 @@ def thumbnail_url(image: Image, pixels: int) -> str:
     """Return the address of a thumbnail: at the CDN when everybody may see the image."""
     is_for_everybody = settings.PUBLIC_SEARCH and image.visibility == Visibility.PUBLIC
     if settings.MEDIA_CDN_URL and is_for_everybody:
-        path = reverse("public-thumbnail", args=[image.uuid, pixels])
+        path = addresses.of("public-thumbnail", image.uuid, pixels)
         return f"{settings.MEDIA_CDN_URL}{path}"
-    return reverse("thumbnail", args=[image.uuid, pixels])
+    return addresses.of("thumbnail", image.uuid, pixels)

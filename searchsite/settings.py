@@ -164,7 +164,7 @@ if ENVIRONMENT.SECURE:
 REDIS_URL = ENVIRONMENT.REDIS_URL
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "searchsite.cache.KeptRedisCache",
         "LOCATION": REDIS_URL,
         "OPTIONS": {
             "serializer": "searchsite.cache.SignedSerializer",

@@ -39,6 +39,14 @@ def test_numbers_can_be_counted(key):
     assert cache.incr(key) == 2
 
 
+def test_a_client_is_made_once_and_outlives_its_connection(key):
+    client = cache._cache.get_client(write=True)
+    cache.set(key, "before")
+    assert cache._cache.get_client(write=True) is client
+    client.connection_pool.disconnect()  # as when Redis starts anew
+    assert cache.get(key) == "before"
+
+
 @pytest.mark.parametrize(
     "data",
     [

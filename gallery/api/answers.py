@@ -9,7 +9,7 @@ from typing import Any
 from ninja import Schema
 
 from embeddings.vectors import Plan
-from gallery.api.schemas import VideoPlace, tag_names, thumbnail_url
+from gallery.api.schemas import VideoPlace, thumbnail_url
 from gallery.errors import QueryInvalid
 from gallery.models import SavedSearch
 from gallery.query import (
@@ -47,7 +47,7 @@ class HitRecord(Schema):
             rank=hit.rank,
             band=hit.band,
             caption=hit.image.caption,
-            tags=tag_names(hit.image),
+            tags=list(hit.tags),
             url=hit.image.get_absolute_url(),
             thumbnail_url=thumbnail_url(hit.image),
             video=VideoPlace.of(hit.image),

@@ -139,7 +139,7 @@ class ImageRecord(Schema):
                 for c in image.captions.all()
                 if c.source  # "" is the image's own, above
             ],
-            tags=tag_names(image),
+            tags=[tag.name for tag in image.tags.all()],
             album=image.album.name if image.album else None,
             colours=[Colour(**colour) for colour in image.colours],
             latitude=image.latitude if may_know_place else None,
@@ -164,10 +164,6 @@ class ImageList(Schema):
 
     images: list[ImageRecord]
     next: str | None
-
-
-def tag_names(image: Image) -> list[str]:
-    return [tag.name for tag in image.tags.all()]
 
 
 def thumbnail_url(image: Image) -> str:

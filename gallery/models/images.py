@@ -11,7 +11,8 @@ from django.contrib.postgres.search import SearchVectorField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import MD5, Cast, Upper
-from django.urls import reverse
+
+from gallery import addresses
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -208,7 +209,7 @@ class Image(models.Model):
         return self.original_name or str(self.uuid)
 
     def get_absolute_url(self) -> str:
-        return reverse("image", args=[self.uuid])
+        return addresses.of("image", self.uuid)
 
 
 class CaptionQuerySet(models.QuerySet["Caption"]):

@@ -25,6 +25,7 @@ class Hit:
     score: float
     rank: int
     band: Band
+    tags: tuple[str, ...]  # names, by the alphabet
 
 
 @dataclass(frozen=True)

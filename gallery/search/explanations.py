@@ -49,7 +49,13 @@ def explain(search: KeptSearch, ranking: Ranking, image: Image, sources: Sources
         background = NO_BACKGROUND  # of so few, hidden ones too, it would tell of each
     plan = search.plans[0].plan
     return Explanation(
-        hit=Hit(image, float(ranking.scores[place]), place + 1, BANDS[ranking.bands[place]]),
+        hit=Hit(
+            image,
+            float(ranking.scores[place]),
+            place + 1,
+            BANDS[ranking.bands[place]],
+            tuple(image.tags.values_list("name", flat=True)),
+        ),
         terms=tuple(
             term
             for part in query.parts

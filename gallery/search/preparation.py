@@ -12,7 +12,7 @@ from embeddings.models import Space
 from embeddings.vectors import Ids
 from gallery import spaces
 from gallery.errors import QueryInvalid, SearchUnavailable
-from gallery.models import CaptionEmbedding, Image, ImageEmbedding
+from gallery.models import CaptionEmbedding, ImageEmbedding
 from gallery.query import Encoders, Leg, Mode, Query
 from gallery.search import background, bands, vectors, words
 from gallery.search.bands import Background
@@ -111,7 +111,7 @@ def _words(query: Query, weights: dict[Leg, float]) -> str:
 def _looked_for(
     query: Query, space: Space, viewer: AbstractBaseUser | AnonymousUser
 ) -> tuple[tuple[Direction, ...], Ids]:
-    named = vectors.named_images(query, space, Image.objects.visible_to(viewer))
+    named = vectors.named_images(query, space, viewer)
     directions = vectors.directions_of(query, space, named)
     for direction in directions:
         samples.remember(space, direction.vector)

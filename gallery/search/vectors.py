@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import numpy as np
 
@@ -17,10 +17,13 @@ from embeddings.models import Space
 from embeddings.streams import read_vectors
 from embeddings.vectors import Ids, Vector, Vectors, normalise
 from gallery.errors import QueryInvalid
-from gallery.models import Image, ImageEmbedding, ImageQuerySet, State
+from gallery.models import Image, ImageEmbedding, State
 from gallery.query import Aggregate, ImageTerm, PixelsTerm, Query, Term, TextTerm
 from gallery.search import kept
 from gallery.search.prepared import Direction, Part, name_of
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 # Rocchio's feedback (J. J. Rocchio in G. Salton, The SMART Retrieval System, 1971), with the
 # weights of Manning, Raghavan and Schütze, Introduction to Information Retrieval, 2008, 9.1.1.
@@ -84,7 +87,7 @@ def vector_of(term: Term, space: Space, named: Named) -> Vector:
     assert_never(term)
 
 
-def named_images(query: Query, space: Space, visible: ImageQuerySet) -> Named:
+def named_images(query: Query, space: Space, viewer: AbstractBaseUser | AnonymousUser) -> Named:
     """Read the images that the query names, with their vectors.
 
     Raise QueryInvalid when one is missing or hidden (the viewer cannot tell which), or has no
@@ -94,6 +97,7 @@ def named_images(query: Query, space: Space, visible: ImageQuerySet) -> Named:
     wanted = {*uuids, *query.good, *query.bad}
     if not wanted:
         return Named(np.empty(0, np.int64), {})
+    visible = Image.objects.visible_to(viewer)
     images = list(visible.filter(uuid__in=wanted).only("pk", "uuid", "state"))
     if len(images) < len(wanted):
         raise QueryInvalid("There is no such image to compare with, or you may not see it.")
