@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 import time
@@ -48,7 +49,11 @@ class Options:
 
 
 def options(description: str, *, devices: Sequence[str] = (), encoder: str = "") -> Options:
-    """Read the arguments. `encoder` is the usual one of a benchmark that can be told another."""
+    """Read the arguments. `encoder` is the usual one of a benchmark that can be told another.
+
+    From here on SIGTERM ends the program as an error does: with all servers that it started.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
