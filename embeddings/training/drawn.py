@@ -106,7 +106,7 @@ class DrawnData:
 class DrawnOptions:
     """Which scenes are learnt from. The defaults made the bundled encoder."""
 
-    scenes: int = 24_000
+    scenes: int = 40_000
     architecture: Architecture = field(default_factory=Architecture)
 
 

@@ -27,7 +27,7 @@ class Method(StrEnum):
 class TrainingOptions:
     """The defaults made the bundled encoder."""
 
-    epochs: int = 14
+    epochs: int = 12
     seed: int = 0
     batch_size: int = 64  # images that are told apart at once
     chunk_size: int = 0  # of these, how many a forward pass holds; 0: all
