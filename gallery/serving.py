@@ -9,7 +9,7 @@ import time
 from django.db import DatabaseError, InterfaceError, connection
 
 from embeddings import live
-from embeddings.encoders import registry
+from embeddings.encoders import heap, registry
 from embeddings.errors import EmbeddingsError
 from embeddings.models import Space
 from gallery import spaces
@@ -23,6 +23,7 @@ LOOK_SECONDS = 30.0  # before something is looked at again
 
 def begin() -> None:
     """Start some threads. Call it in the process that serves, not in the one it is forked from."""
+    heap.share()
     spaces.go_over_when(Loading().is_ready)
     for target in (_keep_index_current, _load_encoder, _prepare_beside):
         threading.Thread(target=target, name=target.__name__, daemon=True).start()
