@@ -15,7 +15,7 @@ Memory is what processes have for themselves alone (USS), the web server's two p
 one they come from together. The floors, and why:
 
 - At the end of the day at most 1.15 times of what it was after a tenth. What may grow does so to a
-  bound: 4,096 texts and 256 filters that are remembered, vectors newer than the snapshot. These
+  bound: 1,024 texts and 256 filters that are remembered, vectors newer than the snapshot. These
   come to some 15 MB a process here. A kilobyte that was lost with each question would be 50.
 - While the gallery stands still and 5,000 more questions are asked, at most 1.03 times of what it
   was before them; and at their end at most 1.15 times of a fresh server that was asked as many:

@@ -91,6 +91,7 @@ def _load_encoder() -> None:
         log.error("%s", error)  # the search page says it too
     finally:
         connection.close()  # this thread ends here, and nobody else would
+    heap.settle()
 
 
 def _prepare_beside() -> None:

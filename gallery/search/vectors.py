@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 QUERY_WEIGHT, GOOD_WEIGHT, BAD_WEIGHT = 1.0, 0.75, 0.15
 
 KEEP_SECONDS = 24 * 3600
+REMEMBERED = 1024  # texts of this process: Redis gives the others in a third of a millisecond
 LEAST_LENGTH = 1e-3  # of a sum beside its weights: below it only rounding is left
 
 
@@ -182,7 +183,7 @@ def _normalised(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=REMEMBERED)
 def _encoded(space: Space, text: str) -> EncodedText:
     """Return what the encoder makes of a text, remembered here and, in Redis, by all processes."""
     key = _key(space, text)

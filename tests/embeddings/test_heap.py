@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
 
 import pytest
 
+from embeddings.encoders import heap
 from tests.workers import ROOT
 
 # Eight threads that are there at once take memory; the C library tells of its arenas.
@@ -52,3 +54,22 @@ def test_threads_share_few_arenas():
 @needs_glibc
 def test_whoever_runs_it_may_decide_otherwise():
     assert arenas("share", MALLOC_ARENA_MAX="5") == 5
+
+
+class Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_cycles_of_later_are_found_early_in_a_process_that_has_settled():
+    ballast = [[n] for n in range(500_000)]
+    gc.collect()
+    collections = gc.get_stats()[2]["collections"]
+    try:
+        heap.settle()
+        assert gc.get_freeze_count() > len(ballast)
+        for _ in range(100_000):  # fewer than a quarter of what is there
+            Cycle()
+        assert gc.get_stats()[2]["collections"] - collections > 2  # both of its own, and others
+    finally:
+        gc.unfreeze()

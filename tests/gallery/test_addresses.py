@@ -17,7 +17,12 @@ from gallery import addresses
 
 ONE, OTHER = uuid.uuid4(), uuid.uuid4()
 
-urlpatterns = [path("elsewhere/<uuid:image>/", lambda request, image: None, name="image")]
+
+def view(request, image):
+    raise AssertionError("Nobody asks for it.")
+
+
+urlpatterns = [path("elsewhere/<uuid:image>/", view, name="image")]
 
 
 @pytest.fixture
