@@ -19,13 +19,14 @@ log = logging.getLogger(__name__)
 
 INDEX_SECONDS = 30.0
 LOOK_SECONDS = 30.0  # before something is looked at again
+TRIM_SECONDS = 60.0
 
 
 def begin() -> None:
     """Start some threads. Call it in the process that serves, not in the one it is forked from."""
     heap.share()
     spaces.go_over_when(Loading().is_ready)
-    for target in (_keep_index_current, _load_encoder, _prepare_beside):
+    for target in (_keep_index_current, _load_encoder, _prepare_beside, _give_memory_back):
         threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
 
@@ -109,6 +110,13 @@ def _prepare_beside() -> None:
         finally:
             connection.close()
         time.sleep(LOOK_SECONDS)
+
+
+def _give_memory_back() -> None:
+    """Give back what uploads and searches have freed, again and again: else it is kept for good."""
+    while True:
+        time.sleep(TRIM_SECONDS)
+        heap.trim()
 
 
 def _active_space() -> Space:
