@@ -1,6 +1,6 @@
-"""Addresses of what has a UUID: those that `reverse` gives, in a tenth of the time.
+"""Addresses of what has a UUID: those that `reverse` gives, in less than half of its time.
 
-A page of hits holds a hundred of them, and to reverse them takes longer than to find the hits.
+Each hit of a page has two of them.
 """
 
 from __future__ import annotations
