@@ -35,7 +35,7 @@ them is measured on the images that nobody was asked about. The floors:
   which is how it is commonly done. The flat limit for a thing is the best one for all other things,
   by their truth: as an author chooses a constant who knows encoder and labels. No more is asked,
   because the rival knows what nobody tells us: this encoder was made for these things and scores
-  them all alike, so that one constant is nearly the best limit for each (0.89), while scores alone
+  them all alike, so that one constant is nearly the best limit for each, while scores alone
   show no limit for a thing whose two heaps of scores overlap. Ours has to do for any words: the
   flat limit suggests every scene for what the encoder never learned. So for words of what no scene
   shows, no more scenes may be suggested than with the flat limit.
