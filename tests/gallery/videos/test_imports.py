@@ -6,12 +6,13 @@ import zipfile
 
 import pytest
 from django.core.files.storage import default_storage
+from django.utils import timezone
 
 from gallery.importers import Skipped
 from gallery.importers.archive import Archive
 from gallery.importers.folder import Folder
 from gallery.imports import engine, ledger
-from gallery.models import Image, ImportItem, ItemState, RunState, Video
+from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState, Video
 from gallery.removal import delete_images
 from gallery.storage.listings import stored_files
 from gallery.trees import names
@@ -182,6 +183,7 @@ def test_a_process_that_is_killed_while_it_takes_frames_leaves_each_of_them_once
         first.kill()
         first.communicate()
     assert Video.objects.count() < 3
+    ImportRun.objects.update(lease_until=timezone.now())  # half a minute later
     with commands.start(*wanted, VIDEO_FRAME_SECONDS="1") as second:
         _, problem = second.communicate(timeout=240)
     assert second.returncode == 0, problem
