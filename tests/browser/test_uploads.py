@@ -323,6 +323,7 @@ def test_a_large_file_goes_on_after_the_server_was_killed(chromium, web, tmp_pat
         expect(rows(page)).to_contain_text("The server does not answer. Trying again.")
         time.sleep(1)
         web.start()
+        browser.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
         expect(page.locator("#sending-title")).to_have_text("All sent", timeout=60_000)
         expect(page.locator("#progress")).to_contain_text("1 of 1 file stored", timeout=15_000)
     finished = Upload.objects.get()  # the same one: it went on, and did not begin again
@@ -448,17 +449,28 @@ def test_a_file_that_is_refused_again_counts_once(logged_in: Page, tmp_path):
     assert Upload.objects.get().state == UploadState.REFUSED
 
 
+def let_look_again(page: Page) -> None:
+    """Let the seconds pass in the page after which it looks at a file that is there.
+
+    Where it has not begun to wait for them yet, it does so in full.
+    """
+    page.wait_for_timeout(200)
+    page.clock.fast_forward(5000)
+
+
 def test_a_video_waits_while_the_server_is_at_another(logged_in: Page, tmp_path):
     page = logged_in
     tmp_path.joinpath("film.webm").write_bytes(drawing.video(seconds=3))
+    page.clock.install()
     page.goto("/upload")
     with intake._one_video:
         page.locator("#images").set_input_files(tmp_path / "film.webm")
         upload(page)
         expect(rows(page)).to_contain_text("Sent, the server looks at it")
         with page.expect_response(re.compile("/api/v1/uploads/[0-9a-f-]+$"), timeout=10_000):
-            pass  # it asks again
+            let_look_again(page)
         expect(page.locator("#sending-title")).to_have_text("Sending")
+    let_look_again(page)
     expect(page.locator("#sending-title")).to_have_text("All sent", timeout=20_000)
     assert Upload.objects.get().state == UploadState.NEW
     assert Image.objects.exclude(video=None).exists()
@@ -469,16 +481,18 @@ def test_a_file_that_is_there_waits_until_it_can_be_stored(logged_in: Page, stat
     statuses.add(503)
     settings.MEDIA_ROOT.write_text("a file where a folder should be")
     tmp_path.joinpath("a.png").write_bytes(picture(1))
+    page.clock.install()
     page.goto("/upload")
     page.evaluate("PAUSES.splice(1, Infinity); PAUSES.fill(1)")
     page.locator("#images").set_input_files(tmp_path / "a.png")
     upload(page)
     for _ in range(3):  # more often than it tries where nothing of a file is there
         with page.expect_response(lambda one: one.request.method == "PATCH", timeout=10_000):
-            pass
+            let_look_again(page)
         expect(rows(page)).to_contain_text("The files cannot be stored: ")
     expect(page.locator("#sending-title")).to_have_text("Sending")
     settings.MEDIA_ROOT.unlink()
+    let_look_again(page)
     expect(page.locator("#sending-title")).to_have_text("All sent", timeout=20_000)
     assert Upload.objects.get().state == UploadState.NEW
 
