@@ -68,21 +68,6 @@ def test_it_is_made_once(tiny, cache):
     assert made_at(cache) == before
 
 
-def test_whoever_asks_at_once_waits_for_the_one_that_makes_it(tiny, tmp_path):
-    found = []
-    asking = [
-        threading.Thread(target=lambda: found.append(exports.find(tiny, tmp_path / "new")))
-        for _ in range(3)
-    ]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join()
-    assert len(found) == 3
-    assert len({export.folder for export in found}) == 1
-    assert not list((tmp_path / "new").glob("*.part"))
-
-
 @pytest.mark.parametrize(
     ("name", "harm"),
     [
@@ -108,14 +93,10 @@ def proved(folder):
     return [export.file(name) for name in (TEXT_FILE, IMAGE_FILE)]
 
 
-# One that is noticed when the folder is read, and one when a tower is opened.
-@pytest.mark.parametrize(
-    ("name", "harm"), [("sha256.json", "null"), (f"{TEXT_FILE}.data", "changed")]
-)
-def test_what_is_damaged_is_made_anew(tiny, cache, name, harm):
+def test_what_is_found_damaged_when_a_tower_is_opened_is_made_anew(tiny, cache):
     expected = vectors(opened(tiny, cache))
-    (file,) = cache.glob(f"*/{name}")
-    do_harm(file, harm)
+    (file,) = cache.glob(f"*/{TEXT_FILE}.data")
+    do_harm(file, "changed")
     np.testing.assert_array_equal(vectors(opened(tiny, cache)), expected)
     np.testing.assert_array_equal(vectors(opened(tiny, cache)), expected)
 
@@ -133,31 +114,9 @@ def do_harm(file, harm):
         file.unlink()
 
 
-def test_an_export_whose_maker_was_killed_ends_and_is_not_taken_for_one(tiny, tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from embeddings.encoders import exports;"
-        "from embeddings.encoders.sources import Source;"
-        "exports.find(Source(sys.argv[1], sys.argv[2], Path(sys.argv[1])), Path(sys.argv[3]))"
-    )
-    cache = tmp_path / "new"
-    command = (sys.executable, "-c", code, tiny.name, tiny.revision, cache)
-    maker = subprocess.Popen(command)
-    wait_until(lambda: list(cache.glob(f"*.part/{TEXT_FILE}")))  # half of it is written
-    (program,) = psutil.Process(maker.pid).children()
-    os.kill(maker.pid, signal.SIGKILL)
-    maker.wait()
-    wait_until(lambda: not is_running(program))
-    assert not list(cache.glob(f"*.part/{SAID_FILE}"))  # it did not go on to its end
-    assert not [one for one in cache.iterdir() if one.is_dir() and one.suffix != ".part"]
-    assert vectors(opened(tiny, cache)).shape == (2, 24)
-    assert not list(cache.glob("*.part"))
-
-
-def is_running(process):
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def test_a_full_disk_is_a_sentence_and_is_tried_again(tiny, tmp_path):
+def test_what_a_full_disk_or_a_kill_broke_off_is_not_taken_for_an_export_and_is_tried_again(
+    tiny, tmp_path
+):
     cache = tmp_path / "cache"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # as a disk without room
@@ -167,7 +126,31 @@ def test_a_full_disk_is_a_sentence_and_is_tried_again(tiny, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not [one for one in cache.iterdir() if one.is_dir()]
+    kill_half_way(tiny, cache)
     assert vectors(opened(tiny, cache)).shape == (2, 24)
+    assert not list(cache.glob("*.part"))
+
+
+def kill_half_way(source, cache):
+    """Kill a process that exports, which what it runs does not outlive."""
+    code = (
+        "import sys; from pathlib import Path; from embeddings.encoders import exports;"
+        "from embeddings.encoders.sources import Source;"
+        "exports.find(Source(sys.argv[1], sys.argv[2], Path(sys.argv[1])), Path(sys.argv[3]))"
+    )
+    command = (sys.executable, "-c", code, source.name, source.revision, cache)
+    maker = subprocess.Popen(command)
+    wait_until(lambda: list(cache.glob(f"*.part/{TEXT_FILE}")))  # half of it is written
+    (program,) = psutil.Process(maker.pid).children()
+    os.kill(maker.pid, signal.SIGKILL)
+    maker.wait()
+    wait_until(lambda: not is_running(program))
+    assert not list(cache.glob(f"*.part/{SAID_FILE}"))  # it did not go on to its end
+    assert not [one for one in cache.iterdir() if one.is_dir() and one.suffix != ".part"]
+
+
+def is_running(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_what_cannot_be_exported_is_not_tried_by_each_process_anew(tmp_path, caplog):
@@ -183,14 +166,26 @@ def test_what_cannot_be_exported_is_not_tried_by_each_process_anew(tmp_path, cap
     assert caplog.text.count("Exporting the encoder") == 1
 
 
-def test_another_version_makes_it_anew(tiny, cache, monkeypatch):
+def test_another_version_makes_it_anew_and_whoever_asks_meanwhile_waits_for_it(
+    tiny, cache, monkeypatch
+):
     known = exports.version
     monkeypatch.setattr(
         exports, "version", lambda name: "0.1" if name == "onnxruntime" else known(name)
     )
     before = made_at(cache)
-    export = exports.find(tiny, cache)
-    assert export.folder.stat().st_ino != before
+    found = []
+    asking = [
+        threading.Thread(target=lambda: found.append(exports.find(tiny, cache))) for _ in range(3)
+    ]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert len(found) == 3
+    (folder,) = {export.folder for export in found}
+    assert folder.stat().st_ino != before
+    assert not list(cache.glob("*.part"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -69,6 +69,16 @@ def test_hashes_that_are_not_those_of_its_files_are_noticed_and_all_is_made_anew
     assert mended.file("one").read_text() == mended.content("one").decode() == "content"
 
 
+@pytest.mark.parametrize("said", ["", "[]", "null", "{"])
+def test_a_folder_whose_hashes_cannot_be_read_is_made_anew(folder, said):
+    found(folder)
+    (folder / "one").write_text("damaged")
+    (folder / "sha256.json").write_text(said)
+    with pytest.raises(FolderBroken):
+        Kept.read(folder)
+    assert found(folder).content("one") == b"content"
+
+
 def test_of_two_who_find_it_damaged_the_second_takes_what_the_first_has_made(folder):
     broken = found(folder)
     (folder / "one").unlink()
