@@ -96,8 +96,8 @@ def embedded_once():
 
 
 def end_leases(jobs: type[ImageEmbeddingJob | CaptionEmbeddingJob]) -> None:
-    """A lease's time has passed since a worker was killed that held some."""
-    assert jobs.objects.filter(lease_until__gt=timezone.now()).update(lease_until=timezone.now())
+    """A lease's time has passed since a worker was killed, which may have held some."""
+    jobs.objects.filter(lease_until__gt=timezone.now()).update(lease_until=timezone.now())
 
 
 def test_an_upload_goes_the_whole_way_through_a_real_worker(start_worker):
