@@ -98,11 +98,20 @@ def make_first(query: PreparedQuery, sources: Sources) -> tuple[Ranking, tuple[F
 
 def make_whole(query: PreparedQuery, sources: Sources) -> tuple[Ranking, tuple[FoundLeg, ...]]:
     """Return a ranking with all that is relevant, or as much as a ranking holds."""
-    for depth in DEPTHS:
+    for depth in _depths(query):
         ranking, found = make(query, sources, depth)
         if ranking.is_complete:
             break
     return ranking, found
+
+
+def _depths(query: PreparedQuery) -> tuple[int, ...]:
+    """Return the depths that may be deep enough."""
+    if query.least_band != BANDS[-1] or query.min_score is not None:
+        return DEPTHS
+    # All that pass are wanted, and where that is not all there are, a deeper look costs no more.
+    all_there_are = max((some.population for some in query.backgrounds.values()), default=0)
+    return tuple(depth for depth in DEPTHS if depth > all_there_are) or DEPTHS[-1:]
 
 
 def continued(head: Ranking, longer: Ranking) -> Ranking:

@@ -277,6 +277,26 @@ def test_a_ranking_reaches_past_its_first_depths(shown, monkeypatch):
     assert len(by_name.hits) == NEAR + FAR
 
 
+def test_where_all_is_wanted_no_depth_is_tried_that_cannot_reach_it(shown, monkeypatch):
+    tried = []
+    make = rankings.make
+
+    def noted(query, sources, depth):
+        tried.append(depth)
+        return make(query, sources, depth)
+
+    monkeypatch.setattr(rankings, "make", noted)
+    monkeypatch.setattr(rankings, "DEPTHS", (10, 50, 1000, rankings.LONGEST))
+    search(like(shown, k=500, order=Order.NAME, least_band=Band.UNLIKELY), VISITOR)
+    assert tried == [1000]
+    tried.clear()
+    search(like(shown, k=500, order=Order.NAME, least_band=Band.UNLIKELY, min_score=0.9), VISITOR)
+    assert tried == [10, 50]
+    tried.clear()
+    search(like(shown, k=500, order=Order.NAME), VISITOR)
+    assert tried == [10, 50]  # what is relevant may end there
+
+
 def test_a_ranking_that_is_longer_than_any_says_so(shown, monkeypatch):
     monkeypatch.setattr(rankings, "DEPTHS", (10, 50))
     page = search(like(shown, k=7, least_band=Band.UNLIKELY), VISITOR)
