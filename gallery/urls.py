@@ -21,6 +21,7 @@ urlpatterns = [
     path("search/<slug:search_id>/totals", rankings.totals_part, name="search-totals"),
     path("search/<slug:search_id>/facets", rankings.facets_part, name="search-facets"),
     path("search/<slug:search_id>/why/<uuid:uuid>", rankings.why, name="search-why"),
+    path("names", search.names_part, name="filter-names"),
     path("searches", searches.saved_searches, name="saved-searches"),
     path("searches/<int:pk>", searches.saved_search, name="saved-search"),
     path("searches/<int:pk>/rename", searches.rename, name="saved-search-rename"),

@@ -81,3 +81,11 @@ def test_what_takes_too_long_is_told_as_too_large_a_question(settings, address):
         answer = elsewhere(lambda: Client().get(address))
     assert answer.status_code == 400
     assert "too long" in answer.content.decode()
+
+
+def test_the_page_does_without_names_that_take_too_long(settings):
+    settings.REQUEST_STATEMENT_SECONDS = 0.2
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE gallery_tag IN ACCESS EXCLUSIVE MODE")
+        assert elsewhere(lambda: Client().get("/names").status_code) == 204
+    assert elsewhere(lambda: Client().get("/names").status_code) == 200

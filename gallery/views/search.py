@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import push_url, reswap, retarget
 
 from gallery import thumbnails
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
     from PIL.Image import Image as Pixels
 
-    from gallery.models import ImageQuerySet
     from gallery.query import Page
 
 PAGE = 36  # of the newest images
@@ -55,7 +54,7 @@ EXPIRED_BY_IMAGE = "Results are kept for an hour, an image you show not at all. 
 def search_page(request: Request) -> HttpResponse:
     # A posted image may go to the address of a refined search, which then says all the rest.
     form = SearchForm(request.GET or request.POST, request.FILES)
-    context: dict[str, Any] = {"form": form, **suggestions(request.user)}
+    context: dict[str, Any] = {"form": form}
     status = 200
     try:
         form.read()
@@ -67,6 +66,27 @@ def search_page(request: Request) -> HttpResponse:
     except (SearchUnavailable, StorageUnavailable) as error:
         context["unavailable"], status = str(error), 503
     return rendered(request, context, status)
+
+
+@may_search
+@require_safe
+def names_part(request: Request) -> HttpResponse:
+    """Names for the filter's inputs: a part that is asked for when the filters are opened.
+
+    Names that only hidden images bear stay hidden; those that only versions bear find nothing.
+    """
+    visible = Image.objects.shown_to(request.user)
+    tags = Tag.objects.filter(Exists(visible.filter(tags=OuterRef("pk"))))
+    albums = Album.objects.filter(Exists(visible.filter(album=OuterRef("pk"))))
+    try:
+        with patience():
+            names = {
+                "tags": list(tags.values_list("name", flat=True)[:SUGGESTIONS]),
+                "albums": list(albums.values_list("name", flat=True).distinct()[:SUGGESTIONS]),
+            }
+    except QueryInvalid:
+        return HttpResponse(status=204)  # whoever knows the name can write it
+    return render(request, "gallery/_names.html", names)
 
 
 def answer(form: SearchForm, request: Request) -> dict[str, Any]:
@@ -173,27 +193,6 @@ def newest(form: SearchForm, request: Request) -> dict[str, Any]:
     if len(shown) > PAGE:
         context["more"] = str(form.address.plus("before", shown[PAGE - 1].uuid))
     return context
-
-
-def suggestions(viewer: User | AnonymousUser) -> dict[str, Any]:
-    """Return names for the filter's inputs, asked for only if the template shows them.
-
-    Names that only hidden images bear stay hidden; those that only versions bear find nothing.
-    """
-    visible = Image.objects.shown_to(viewer).order_by()
-    return {
-        "tag_names": _names(Tag, visible.filter(tags=OuterRef("pk"))),
-        "album_names": _names(Album, visible.filter(album=OuterRef("pk"))),
-    }
-
-
-def _names(model: type[Tag] | type[Album], images: ImageQuerySet) -> QuerySet[Any, str]:
-    """Return the names of the rows that have any of the images: of each one image is looked for.
-
-    Of EXISTS Postgres makes a join of all images with all their tags where the rows are few.
-    """
-    rows = model.objects.alias(one=Subquery(images.values("pk")[:1])).filter(one__isnull=False)
-    return rows.values_list("name", flat=True).distinct()[:SUGGESTIONS]
 
 
 def preview(pixels: Pixels) -> str:

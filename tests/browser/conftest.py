@@ -43,11 +43,13 @@ def chromium() -> Iterator[Browser]:
 
 # What sends a file, and the page of a session.
 OF_UPLOADS = re.compile(r"/api/v1/upload(s|-sessions)\b|/upload/[0-9a-f-]{36}\b")
+# What htmx says of a request that gave way to another; of one that failed it says more.
+GIVEN_UP = ("htmx:afterRequest,", "htmx:sendAbort,")
 
 
 def is_error(line: ConsoleMessage, statuses: set[int]) -> bool:
     """Whether a line of the console tells of an error: what is answered to uploads may be none."""
-    if line.type != "error":
+    if line.type != "error" or line.text.startswith(GIVEN_UP):
         return False
     if told_by_htmx := re.search(r"Error Code (\d+) from (\S+)", line.text):
         status, address = told_by_htmx.groups()

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from embeddings.models import Space
 from embeddings.vectors import normalise
@@ -16,6 +16,7 @@ from gallery.search import text_vector
 from tests.browser.test_pages import drop, figures
 from tests.gallery.uploads import picture, stored
 from tests.rows import make_vectors, store
+from tests.workers import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -90,6 +91,20 @@ def test_more_hits_are_put_after_the_first(page: Page, images):
     assert len(addresses) == ALL
 
 
+def test_totals_that_come_after_more_hits_were_asked_for_are_passed_over(page: Page, images):
+    """Their place in the page has gone by then, and the next part asks for them anew."""
+    held: list[Route] = []
+    page.route(re.compile("/totals"), lambda route: held.append(route))
+    page.goto("/?q=a+red+boat&band=unlikely")
+    wait_until(lambda: page.evaluate("1") and held)
+    page.get_by_role("link", name="Show more").click()
+    expect(figures(page)).to_have_count(48)
+    wait_until(lambda: page.evaluate("1") and len(held) == 2)
+    for route in held:
+        route.continue_()
+    expect(heading(page)).to_contain_text("55 images")
+
+
 def test_a_filter_that_cannot_be_read_says_so_at_its_field(chromium, live_server, images):
     page = chromium.new_page(base_url=live_server.url)
     page.goto("/?q=a+red+boat")
@@ -114,6 +129,16 @@ def test_a_chip_takes_its_filter_away(page: Page, images):
     page.locator(".chip", has_text="even").click()
     expect(heading(page)).to_contain_text("55 images")
     expect(page.locator(".chip", has_text="landscape")).to_be_visible()
+
+
+def test_names_come_when_the_filters_are_opened(page: Page, images):
+    page.goto("/?q=a+red+boat")
+    names = page.locator("#tag-names option")
+    expect(figures(page)).not_to_have_count(0)
+    expect(names).to_have_count(0)
+    page.get_by_text("Filters", exact=True).click()
+    expect(names).to_have_count(1)
+    expect(names).to_have_attribute("value", "even")
 
 
 def test_facets_open_beside_the_images_and_narrow_the_search(page: Page, images):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from django.contrib.auth.models import AnonymousUser
 from django.contrib.staticfiles import finders
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from embeddings.models import Space
@@ -20,7 +20,7 @@ from embeddings.vectors import normalise
 from gallery import pipeline, spaces
 from gallery.decoding import decoders
 from gallery.decoding.processes import DecodersUnavailable
-from gallery.models import Album, Image, ImageEmbedding, Tag
+from gallery.models import Image, ImageEmbedding
 from gallery.search import text_vector
 from gallery.templatetags.figures import RATIOS
 from gallery.views import search as search_view
@@ -657,33 +657,23 @@ def test_without_public_search_visitors_are_asked_to_log_in(client, images, sett
 
 
 def test_names_that_only_hidden_images_bear_are_not_suggested(client, images):
-    assert '<option value="hidden">' not in client.get("/").text
-    assert '<option value="sea">' in client.get("/").text
+    assert '<option value="hidden">' not in client.get("/names").text
+    assert '<option value="sea">' in client.get("/names").text
     client.force_login(make_user())
-    assert '<option value="hidden">' in client.get("/").text
+    assert '<option value="hidden">' in client.get("/names").text
 
 
-def test_names_are_found_without_a_look_at_every_image(db):
-    """However many images there are, the page of a search asks for these names each time."""
-    link = Image.tags.through
-    album = Album.objects.create(name="Trip", owner=make_user("bob"))
-    ids = make_images(3000, album=album)
-    tags = Tag.objects.bulk_create(Tag(name=name) for name in ("boat", "sea", "unused"))
-    link.objects.bulk_create(link(image_id=id_, tag=tag) for id_ in ids for tag in tags[:2])
-    with connection.cursor() as cursor:
-        cursor.execute("ANALYZE gallery_image, gallery_image_tags, gallery_tag, gallery_album")
-    found = search_view.suggestions(AnonymousUser())
-    assert [list(names) for names in found.values()] == [["boat", "sea"], ["Trip"]]
-    for names in found.values():
-        plan = names.explain(analyze=True)
-        steps = re.findall(r"actual time=\S+ rows=([\d.]+) loops=(\d+)", plan)
-        assert steps
-        assert max(float(rows) * int(loops) for rows, loops in steps) < 100, plan
-
-
-def test_who_may_see_nothing_is_given_no_names(images, settings):
+def test_without_public_search_visitors_are_told_no_names(client, images, settings):
     settings.PUBLIC_SEARCH = False
-    assert not any(search_view.suggestions(AnonymousUser()).values())
+    assert client.get("/names").status_code == 302
+
+
+def test_no_page_looks_for_names_that_nobody_asks_for(client, images):
+    """It is a look at all images and their tags."""
+    with CaptureQueriesContext(connection) as asked:
+        client.get("/", {"q": "boat"})
+        client.get("/")
+    assert not [row for row in asked.captured_queries if 'FROM "gallery_tag"' in row["sql"]]
 
 
 # How the pages are written
