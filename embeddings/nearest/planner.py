@@ -98,11 +98,15 @@ class Search:
         view = self.view()
         if view is None:
             return self.in_postgres(NO_INDEX)
+        if self.k >= len(view):
+            return self.in_postgres("all of them")
         # An exact index would look at every vector in any case: it looks at those that pass.
         if not view.is_exact and (found := self.by_over_fetch(view, ids)) is not None:
             return found
         among = ids if ids is not None else self.all_ids(filter_, place)
         self.share = len(among) / max(len(view), 1)
+        if len(among) <= self.k:
+            return self.in_postgres("all of them")
         return self.by_scan(view, among)
 
     def forced(self, route: Route, filter_: Subquery | None) -> Neighbours | None:

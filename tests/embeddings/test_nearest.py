@@ -159,7 +159,20 @@ def test_a_deep_ranking_is_whole(coarse):
     assert len(np.intersect1d(found.ids, exact.ids)) >= 1485
     everything = nearest(ImageEmbedding, space, QUERY, k=100_000)
     assert (everything.plan.route, everything.plan.reason) == (Route.POSTGRES, "all of them")
-    assert len(everything.ids) == 2000
+
+
+@pytest.mark.parametrize("k", [1500, 100_000])
+def test_where_all_that_pass_are_asked_for_postgres_alone_is_asked(coarse, monkeypatch, k):
+    """Whether the index holds no more than k, or it does and fewer pass."""
+    monkeypatch.setattr(planner, "FEW", 500)
+    space, ids = coarse
+    Image.objects.filter(pk__in=ids[1000:].tolist()).update(visibility="private")
+    within = Image.objects.filter(visibility="public")
+    found = nearest(ImageEmbedding, space, QUERY, k=k, within=within)
+    assert_same(found, nearest_exactly(ImageEmbedding, space, QUERY, k=k, within=within))
+    assert len(found.ids) == 1000
+    assert (found.plan.route, found.plan.reason) == (Route.POSTGRES, "all of them")
+    assert not {"index", "scan", "check"} & {step.name for step in found.plan.steps}
 
 
 def test_without_a_current_index_postgres_answers_and_says_so(library, settings):
