@@ -22,7 +22,7 @@ class Sample(NamedTuple):
     population: int  # vectors in the space
 
 
-_drawn: dict[tuple[str, int], tuple[float, Sample]] = {}
+_drawn: dict[tuple[str, int, str, str], tuple[float, Sample]] = {}
 _drawing = threading.Lock()
 
 
@@ -36,7 +36,8 @@ def of(model: type[AbstractEmbedding], space: Space) -> Sample:
 
 def drawn_lately(model: type[AbstractEmbedding], space: Space) -> Sample:
     """Return a sample of all that was stored some seconds ago, without any index."""
-    key = (model._meta.db_table, space.pk)
+    # In a database that was just restored the same number may be another encoder's space.
+    key = (model._meta.db_table, space.pk, space.name, space.revision)
     with _drawing:
         drawn_at, sample = _drawn.get(key, (-KEEP_SECONDS, None))
         if sample is None or time.monotonic() - drawn_at > KEEP_SECONDS:

@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
@@ -44,6 +44,31 @@ class Encoded(NamedTuple):
 
     vector: bytes  # float32
     unknown_words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A text and who encodes it.
+
+    The encoder by its name: the number of a space may be another's once a database was restored.
+    """
+
+    encoder: str
+    revision: str
+    text: str
+    space: Space = field(compare=False)
+
+    @classmethod
+    def of(cls, space: Space, text: str) -> _Asked:
+        """Return the same for texts that differ in blanks alone, or in how letters are made up."""
+        written = unicodedata.normalize("NFC", " ".join(text.split()))
+        return cls(space.name, space.revision, written, space)
+
+    @property
+    def key(self) -> str:
+        # The name too: two encoders may call their revision the same.
+        name = f"{self.encoder}\0{self.revision}\0{self.text}"
+        return f"query-vector:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 class Named(NamedTuple):
@@ -111,7 +136,7 @@ def named_images(query: Query, space: Space, viewer: AbstractBaseUser | Anonymou
 
 def text_vector(space: Space, text: str) -> Vector:
     """Return the vector of a text, (d,); people ask the same things again and again."""
-    return _encoded(space, _normalised(text)).vector
+    return _encoded(_Asked.of(space, text)).vector
 
 
 def unknown_words(terms: Iterable[Term], space: Space) -> tuple[str, ...]:
@@ -120,7 +145,7 @@ def unknown_words(terms: Iterable[Term], space: Space) -> tuple[str, ...]:
         word
         for term in terms
         if isinstance(term, TextTerm)
-        for word in _encoded(space, _normalised(term.text)).unknown_words
+        for word in _encoded(_Asked.of(space, term.text)).unknown_words
     ]
     return tuple(dict.fromkeys(words))
 
@@ -179,38 +204,28 @@ def _sum(parts: Sequence[Part]) -> Vector:
     return np.asarray(shares @ np.stack([part.vector for part in parts]), dtype=np.float32)
 
 
-def _normalised(text: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(text.split()))
-
-
 @lru_cache(maxsize=REMEMBERED)
-def _encoded(space: Space, text: str) -> EncodedText:
+def _encoded(asked: _Asked) -> EncodedText:
     """Return what the encoder makes of a text, remembered here and, in Redis, by all processes."""
-    key = _key(space, text)
-    known = _known(key, space)
+    known = _known(asked)
     if known is not None:
         return known
-    encoder = registry.load(space)
-    encoded = EncodedText(encoder.encode_texts([text])[0], encoder.unknown_words(text))
+    encoder = registry.load(asked.space)
+    vector = encoder.encode_texts([asked.text])[0]
+    encoded = EncodedText(vector, encoder.unknown_words(asked.text))
     try:
         packed = Encoded(encoded.vector.astype(np.float32).tobytes(), encoded.unknown_words)
-        kept.write(key, packed, seconds=KEEP_SECONDS)
+        kept.write(asked.key, packed, seconds=KEEP_SECONDS)
     except kept.NotKept:
         pass  # the next process encodes it anew
     return encoded
 
 
-def _known(key: str, space: Space) -> EncodedText | None:
+def _known(asked: _Asked) -> EncodedText | None:
     try:
-        value = kept.read(key)
+        value = kept.read(asked.key)
     except kept.NotKept:
         return None
-    if not isinstance(value, Encoded) or len(value.vector) != 4 * space.dimensions:
+    if not isinstance(value, Encoded) or len(value.vector) != 4 * asked.space.dimensions:
         return None
     return EncodedText(np.frombuffer(value.vector, dtype=np.float32), value.unknown_words)
-
-
-def _key(space: Space, text: str) -> str:
-    # The name too: two encoders may call their revision the same.
-    name = f"{space.name}\0{space.revision}\0{text}"
-    return f"query-vector:{hashlib.sha256(name.encode()).hexdigest()}"

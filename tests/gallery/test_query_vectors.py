@@ -8,10 +8,12 @@ from django.conf import settings
 from django.core.cache import cache
 from django.test import override_settings
 
+from embeddings.encoders import sources
 from embeddings.models import Space
 from gallery import spaces
 from gallery.search import kept, text_vector, vectors
-from gallery.search.vectors import Encoded
+from gallery.search.vectors import Encoded, _Asked
+from tests.encoders import make_encoder
 
 pytestmark = pytest.mark.django_db
 
@@ -53,8 +55,18 @@ def test_another_revision_has_its_own_vectors(space):
     text_vector(space, "a boat")
     forget()
     other = Space(name=space.name, revision="another", dimensions=space.dimensions)
-    assert vectors._known(vectors._key(other, "a boat"), other) is None
-    assert vectors._known(vectors._key(space, "a boat"), space) is not None
+    assert vectors._known(_Asked.of(other, "a boat")) is None
+    assert vectors._known(_Asked.of(space, "a boat")) is not None
+
+
+def test_another_encoder_s_space_may_have_the_number_of_one_that_is_remembered(space, tmp_path):
+    """As after a database was restored under a running server."""
+    text_vector(space, "a boat")
+    folder = make_encoder("clip", tmp_path / "clip")
+    other = sources.find(str(folder))
+    there = Space.objects.filter(pk=space.pk)
+    there.update(name=other.name, revision=other.revision, dimensions=24)
+    assert text_vector(there.get(), "a boat").shape == (24,)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +75,7 @@ def test_another_revision_has_its_own_vectors(space):
 def test_what_is_no_vector_of_this_space_is_encoded_anew(space, rubbish):
     expected = text_vector(space, "a boat")
     forget()
-    cache.set(vectors._key(space, "a boat"), rubbish)
+    cache.set(_Asked.of(space, "a boat").key, rubbish)
     assert np.array_equal(text_vector(space, "a boat"), expected)
 
 
