@@ -148,6 +148,11 @@ class LiveIndex:
         self._again_at = 0.0  # monotonic seconds
         self._refreshing = threading.Lock()
 
+    def is_of(self, space: Space) -> bool:
+        """Whether it is of this space: a restored database may give a number to another one."""
+        known = self.space
+        return (known.pk, known.name, known.revision) == (space.pk, space.name, space.revision)
+
     def view(self) -> View | None:
         """Return the current view; None where there is none, and Postgres is to answer.
 
@@ -263,9 +268,10 @@ def index_of(model: type[AbstractEmbedding], space: Space) -> LiveIndex:
     """Return this process's index of a space of a vector table."""
     key = (model._meta.db_table, space.pk)
     with _indexes_lock:
-        if key not in _indexes:
-            _indexes[key] = LiveIndex(model, space)
-        return _indexes[key]
+        index = _indexes.get(key)
+        if index is None or not index.is_of(space):
+            index = _indexes[key] = LiveIndex(model, space)
+        return index
 
 
 def forget_all() -> None:

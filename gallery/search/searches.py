@@ -78,8 +78,7 @@ def sources_of(
     query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser, space: Space | None
 ) -> Sources:
     """Return where a query looks for a viewer, in its space. Raise SearchExpired without it."""
-    other = None if query.beside is None else query.beside.space_id
-    beside = None if other is None else _kept_space(other)
+    beside = None if query.beside is None else _kept_space(query.beside)
     sees_all = query.filter == EVERYTHING and getattr(viewer, "is_superuser", False)
     # With versions there, not every image is shown.
     if sees_all and not Image.objects.filter(version_of__isnull=False).exists():
@@ -90,14 +89,19 @@ def sources_of(
 
 def sources_again(query: PreparedQuery, viewer: AbstractBaseUser | AnonymousUser) -> Sources:
     """Return where a kept query looks. Raise SearchExpired when its space has gone."""
-    space = None if query.space_id is None else _kept_space(query.space_id)
-    return sources_of(query, viewer, space)
+    return sources_of(query, viewer, _kept_space(query))
 
 
-def _kept_space(number: int) -> Space:
-    """Return a space that a query was prepared in; from a retired one, vectors are missing."""
-    space = Space.objects.filter(pk=number).exclude(state=Space.State.RETIRED).first()
-    if space is None:
+def _kept_space(query: PreparedQuery) -> Space | None:
+    """Return the space that a query was prepared in; None if in none.
+
+    Raise SearchExpired for a retired one, whose vectors are missing, and where a restored database
+    has another encoder's under its number.
+    """
+    if query.space_id is None:
+        return None
+    space = Space.objects.filter(pk=query.space_id).exclude(state=Space.State.RETIRED).first()
+    if space is None or space.title != query.encoder:
         raise SearchExpired(EXPIRED)
     return space
 

@@ -105,6 +105,29 @@ def test_totals_that_come_after_more_hits_were_asked_for_are_passed_over(page: P
     expect(heading(page)).to_contain_text("55 images")
 
 
+def test_totals_come_though_somebody_asks_why_before_they_do(page: Page, images):
+    held: list[Route] = []
+    page.route(re.compile("/totals"), lambda route: held.append(route))
+    page.goto("/?q=a+red+boat&band=unlikely")
+    wait_until(lambda: page.evaluate("1") and held)
+    figures(page).first.get_by_role("link", name="Why is").click()
+    expect(page.get_by_role("heading", name="Why is this here?")).to_be_visible()
+    held[0].continue_()
+    expect(heading(page)).to_contain_text("55 images")
+
+
+def test_totals_are_asked_for_again_where_what_they_gave_way_to_failed(page: Page, images):
+    held: list[Route] = []
+    page.route(re.compile("/totals"), lambda route: held.append(route))
+    page.goto("/?q=a+red+boat&band=unlikely")
+    wait_until(lambda: page.evaluate("1") and held)
+    page.route(re.compile("after="), lambda route: route.fulfill(status=204))
+    page.get_by_role("link", name="Show more").click()
+    wait_until(lambda: page.evaluate("1") and len(held) == 2)
+    held[1].continue_()
+    expect(heading(page)).to_contain_text("55 images")
+
+
 def test_a_filter_that_cannot_be_read_says_so_at_its_field(chromium, live_server, images):
     page = chromium.new_page(base_url=live_server.url)
     page.goto("/?q=a+red+boat")
@@ -113,6 +136,7 @@ def test_a_filter_that_cannot_be_read_says_so_at_its_field(chromium, live_server
     page.get_by_label("In the filter language").fill("tag:even OR")
     page.get_by_role("button", name="Apply").click()
     expect(page.locator("#filter-problem")).to_contain_text("ends too early")
+    expect(page.locator("#tag-names option")).to_have_count(1)  # though nobody opens what is open
     expect(page.get_by_label("In the filter language")).to_have_value("tag:even OR")
     page.close()
 

@@ -159,6 +159,7 @@ def test_a_deep_ranking_is_whole(coarse):
     assert len(np.intersect1d(found.ids, exact.ids)) >= 1485
     everything = nearest(ImageEmbedding, space, QUERY, k=100_000)
     assert (everything.plan.route, everything.plan.reason) == (Route.POSTGRES, "all of them")
+    assert len(everything.ids) == 2000
 
 
 @pytest.mark.parametrize("k", [1500, 100_000])

@@ -18,12 +18,13 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from embeddings import live
+from embeddings.models import Space
 from embeddings.vectors import normalise
 from gallery import spaces
 from gallery.errors import QueryInvalid, SearchExpired, SearchUnavailable
 from gallery.models import Caption, CaptionEmbedding, Image, ImageEmbedding, Tag, Visibility
 from gallery.query import Aggregate, Band, ImageTerm, Leg, Mode, Order, Query, TextTerm, conditions
-from gallery.search import facets, kept, rankings, search, searches, totals, turn
+from gallery.search import background, facets, kept, rankings, search, searches, totals, turn
 from gallery.search.words import tsquery_of
 from tests.rows import make_images, make_space, make_user, make_vectors, store
 
@@ -295,6 +296,23 @@ def test_where_all_is_wanted_no_depth_is_tried_that_cannot_reach_it(shown, monke
     tried.clear()
     search(like(shown, k=500, order=Order.NAME), VISITOR)
     assert tried == [10, 50]  # what is relevant may end there
+
+
+def test_of_a_database_that_was_restored_nothing_of_the_one_before_is_taken(shown):
+    """Another encoder's space may have the number of one that this process knows."""
+    space = Space.objects.get()
+    page = search(like(shown, k=5), VISITOR)
+    assert background.drawn_lately(ImageEmbedding, space).population == 1 + NEAR + FAR
+    known = live.index_of(ImageEmbedding, space)
+    assert live.index_of(ImageEmbedding, Space.objects.get()) is known
+
+    Space.objects.update(name="another", dimensions=24)
+    ImageEmbedding.objects.all().delete()
+    with pytest.raises(SearchExpired):
+        turn(page.search_id, VISITOR, number=9)
+    other = Space.objects.get()
+    assert background.drawn_lately(ImageEmbedding, other).population == 0
+    assert live.index_of(ImageEmbedding, other).space.dimensions == 24
 
 
 def test_a_ranking_that_is_longer_than_any_says_so(shown, monkeypatch):
