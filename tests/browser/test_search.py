@@ -215,6 +215,7 @@ def test_thumbs_and_pages_work_while_an_image_is_shown(page: Page, images):
     figures(page).nth(3).get_by_role("link", name="Less like").click()
     expect(page.locator(".chip.with-image", has_text="less like")).to_have_count(1)
     expect(page.get_by_alt_text("Your image")).to_be_visible()
+    expect(heading(page)).to_contain_text("54 images")  # the links to pages come anew with it
     page.get_by_role("link", name="Next").click()
     expect(heading(page)).to_contain_text("page 2")
     expect(page.get_by_alt_text("Your image")).to_be_visible()

@@ -239,7 +239,7 @@ def test_what_only_a_version_bears_is_suggested_nowhere_and_listed_by_the_api(an
     ann.post(address, fields)
     main = Image.objects.get(versions__isnull=False)
     version = Image.objects.exclude(pk=main.pk).get()
-    page = ann.get("/").text
+    page = ann.get("/names").text
     for shown, hidden in ((main.tags.get().name, version.tags.get().name),
                           (main.album.name, version.album.name)):  # fmt: skip
         assert f'<option value="{shown}">' in page
