@@ -91,12 +91,18 @@ def test_more_hits_are_put_after_the_first(page: Page, images):
     assert len(addresses) == ALL
 
 
-def test_totals_that_come_after_more_hits_were_asked_for_are_passed_over(page: Page, images):
-    """Their place in the page has gone by then, and the next part asks for them anew."""
+def search_whose_totals_are_held(page: Page) -> list[Route]:
+    """Search, and return the requests for totals, the first of which has been sent."""
     held: list[Route] = []
     page.route(re.compile("/totals"), lambda route: held.append(route))
     page.goto("/?q=a+red+boat&band=unlikely")
     wait_until(lambda: page.evaluate("1") and held)
+    return held
+
+
+def test_totals_that_come_after_more_hits_were_asked_for_are_passed_over(page: Page, images):
+    """Their place in the page has gone by then, and the next part asks for them anew."""
+    held = search_whose_totals_are_held(page)
     page.get_by_role("link", name="Show more").click()
     expect(figures(page)).to_have_count(48)
     wait_until(lambda: page.evaluate("1") and len(held) == 2)
@@ -106,10 +112,7 @@ def test_totals_that_come_after_more_hits_were_asked_for_are_passed_over(page: P
 
 
 def test_totals_come_though_somebody_asks_why_before_they_do(page: Page, images):
-    held: list[Route] = []
-    page.route(re.compile("/totals"), lambda route: held.append(route))
-    page.goto("/?q=a+red+boat&band=unlikely")
-    wait_until(lambda: page.evaluate("1") and held)
+    held = search_whose_totals_are_held(page)
     figures(page).first.get_by_role("link", name="Why is").click()
     expect(page.get_by_role("heading", name="Why is this here?")).to_be_visible()
     held[0].continue_()
@@ -117,10 +120,7 @@ def test_totals_come_though_somebody_asks_why_before_they_do(page: Page, images)
 
 
 def test_totals_are_asked_for_again_where_what_they_gave_way_to_failed(page: Page, images):
-    held: list[Route] = []
-    page.route(re.compile("/totals"), lambda route: held.append(route))
-    page.goto("/?q=a+red+boat&band=unlikely")
-    wait_until(lambda: page.evaluate("1") and held)
+    held = search_whose_totals_are_held(page)
     page.route(re.compile("after="), lambda route: route.fulfill(status=204))
     page.get_by_role("link", name="Show more").click()
     wait_until(lambda: page.evaluate("1") and len(held) == 2)
