@@ -112,7 +112,7 @@ def test_hundreds_of_files_and_a_folder_are_sent_one_of_them_broken(logged_in: P
     expect(page.locator("#chosen")).to_contain_text("1 file of the folders left aside")
     page.locator("[name=folders]").select_option("album")
     upload(page)
-    expect(page.locator("#sending-title")).to_have_text("Sent, but not all", timeout=60_000)
+    expect(page.locator("#sending-title")).to_have_text("Sent, but not all")
     expect(totals(page)).to_contain_text("301 of 302 files")
     expect(totals(page)).to_contain_text("1 failed")
     # Of 302 rows those in view exist, and the broken one is the first of them.
@@ -159,7 +159,7 @@ def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(logged_in
     drop(page, folder)
     expect(page.locator("#chosen")).to_contain_text("120 files")
     upload(page)
-    expect(page.locator("#sending-title")).to_have_text("All sent", timeout=30_000)
+    expect(page.locator("#sending-title")).to_have_text("All sent")
     expect(totals(page)).to_contain_text(f"{arrived} already there")
     assert Image.objects.count() == session.uploads.count() == 120  # nothing was sent twice
     expect(page.locator("#progress")).to_contain_text("120 of 120 files stored")
@@ -324,8 +324,8 @@ def test_a_large_file_goes_on_after_the_server_was_killed(chromium, web, tmp_pat
         time.sleep(1)
         web.start()
         browser.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
-        expect(page.locator("#sending-title")).to_have_text("All sent", timeout=60_000)
-        expect(page.locator("#progress")).to_contain_text("1 of 1 file stored", timeout=15_000)
+        expect(page.locator("#sending-title")).to_have_text("All sent")
+        expect(page.locator("#progress")).to_contain_text("1 of 1 file stored")
     finished = Upload.objects.get()  # the same one: it went on, and did not begin again
     assert finished.state == UploadState.NEW
     image = Image.objects.get()
@@ -411,7 +411,7 @@ def test_a_file_whose_upload_is_gone_is_sent_from_its_beginning(
     page.route(re.compile("/api/v1/uploads/[0-9a-f-]+$"), expire_once)
     page.locator("#images").set_input_files(large(tmp_path))
     upload(page)
-    expect(page.locator("#sending-title")).to_have_text("All sent", timeout=60_000)
+    expect(page.locator("#sending-title")).to_have_text("All sent")
     row = Upload.objects.get()
     assert row.uuid != gone[0]
     assert row.state == UploadState.NEW
@@ -428,7 +428,7 @@ def test_a_server_that_loses_every_part_is_given_up(logged_in: Page, statuses, t
     page.route(re.compile("/api/v1/uploads/[0-9a-f-]+$"), lambda route: route.fulfill(**lost))
     page.locator("#images").set_input_files(large(tmp_path))
     upload(page)
-    expect(rows(page)).to_contain_text("What had arrived of this file is gone.", timeout=30_000)
+    expect(rows(page)).to_contain_text("What had arrived of this file is gone.")
     expect(page.locator("#sending-title")).to_have_text("Sent, but not all")
     tries = page.evaluate("PAUSES.length")
     page.wait_for_timeout(500)
@@ -467,11 +467,11 @@ def test_a_video_waits_while_the_server_is_at_another(logged_in: Page, tmp_path)
         page.locator("#images").set_input_files(tmp_path / "film.webm")
         upload(page)
         expect(rows(page)).to_contain_text("Sent, the server looks at it")
-        with page.expect_response(re.compile("/api/v1/uploads/[0-9a-f-]+$"), timeout=10_000):
+        with page.expect_response(re.compile("/api/v1/uploads/[0-9a-f-]+$")):
             let_look_again(page)
         expect(page.locator("#sending-title")).to_have_text("Sending")
     let_look_again(page)
-    expect(page.locator("#sending-title")).to_have_text("All sent", timeout=20_000)
+    expect(page.locator("#sending-title")).to_have_text("All sent")
     assert Upload.objects.get().state == UploadState.NEW
     assert Image.objects.exclude(video=None).exists()
 
@@ -487,13 +487,13 @@ def test_a_file_that_is_there_waits_until_it_can_be_stored(logged_in: Page, stat
     page.locator("#images").set_input_files(tmp_path / "a.png")
     upload(page)
     for _ in range(3):  # more often than it tries where nothing of a file is there
-        with page.expect_response(lambda one: one.request.method == "PATCH", timeout=10_000):
+        with page.expect_response(lambda one: one.request.method == "PATCH"):
             let_look_again(page)
         expect(rows(page)).to_contain_text("The files cannot be stored: ")
     expect(page.locator("#sending-title")).to_have_text("Sending")
     settings.MEDIA_ROOT.unlink()
     let_look_again(page)
-    expect(page.locator("#sending-title")).to_have_text("All sent", timeout=20_000)
+    expect(page.locator("#sending-title")).to_have_text("All sent")
     assert Upload.objects.get().state == UploadState.NEW
 
 
