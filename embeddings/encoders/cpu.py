@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 from PIL.Image import Image as Pixels
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from embeddings.encoders import exports, heap, processors, variants
 from embeddings.encoders.exports import Export, ExportFailed
 from embeddings.encoders.framing import Frames, means
-from embeddings.encoders.keeping import FolderBroken
+from embeddings.encoders.keeping import FolderBroken, Opened
 from embeddings.encoders.layout import PIXELS, TOKENIZER_FILE
 from embeddings.encoders.precisions import (
     BFLOAT16,
@@ -38,8 +38,6 @@ from embeddings.encoders.towers import OnnxTower, OpenVinoTower, Tower
 from embeddings.vectors import Vectors, normalise
 
 log = logging.getLogger(__name__)
-
-Opened = TypeVar("Opened")
 
 # Frames or texts: 32 are a twentieth quicker than 16, more are hardly, and each takes memory, of
 # large towers much.
@@ -144,8 +142,8 @@ class _Files:
     def open_text(self) -> tuple[Tokens, Tower]:
         def opened(export: Export) -> tuple[Tokens, Tower]:
             tokenizer = Tokenizer.from_buffer(export.content(TOKENIZER_FILE))
-            file = self._file(export, TEXT)
-            return Tokens(tokenizer, export.text_options), OnnxTower(file)
+            tower = self._opened(export, TEXT, OnnxTower)
+            return Tokens(tokenizer, export.text_options), tower
 
         return self.whole(opened)
 
@@ -154,11 +152,8 @@ class _Files:
         wanted = self._precisions.image
         is_short = wanted != FLOAT32 and processors.has_bfloat16()
         precision = "bf16" if is_short or wanted == BFLOAT16 else "f32"
-        return self.whole(
-            lambda export: OpenVinoTower(
-                self._file(export, IMAGE), precision=precision, threads=self.threads
-            )
-        )
+        open_ = partial(OpenVinoTower, precision=precision, threads=self.threads)
+        return self.whole(lambda export: self._opened(export, IMAGE, open_))
 
     def whole(self, open_: Callable[[Export], Opened]) -> Opened:
         """Open what is proved first; what is damaged is made anew, once."""
@@ -171,12 +166,12 @@ class _Files:
         except FolderBroken as error:
             raise ExportFailed(f"{error} It was made anew just now: look at the disk.") from error
 
-    def _file(self, export: Export, tower: TowerName) -> Path:
+    def _opened(self, export: Export, tower: TowerName, open_: Callable[[Path], Opened]) -> Opened:
         try:
-            return variants.file(export, tower, self._precisions)
+            return variants.opened(export, tower, self._precisions, open_)
         except ExportFailed as error:
             log.warning("%s It is computed in %s.", error, FLOAT32)
-            return variants.file(export, tower, Precisions())
+            return variants.opened(export, tower, Precisions(), open_)
 
 
 def _slices(n: int) -> Iterator[slice]:

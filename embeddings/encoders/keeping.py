@@ -15,12 +15,15 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
+
+Opened = TypeVar("Opened")
 
 UNUSED_SECONDS = 30 * 24 * 3600  # what nobody has opened for so long goes; it can be made anew
 _HASHES_FILE = "sha256.json"
@@ -51,12 +54,30 @@ class Kept:
 
     def file(self, name: str) -> Path:
         """Return a file that was proved just now, as its weights were. Raise FolderBroken."""
+        return self.opened(name, lambda path: path)
+
+    def opened(self, name: str, open_: Callable[[Path], Opened]) -> Opened:
+        """Return what `open_` makes of a file that is proved.
+
+        Its weights are proved meanwhile, which takes about as long as to open them: numbers alone,
+        they can be wrong, and do no harm before they are used. Raise FolderBroken.
+        """
+        self._prove(name)
+        path, weights = self.folder / name, f"{name}.data"
+        if weights not in self.hashes:
+            return open_(path)
+        with ThreadPoolExecutor(1, "proof") as beside:
+            proof = beside.submit(self._prove, weights)
+            try:
+                return open_(path)
+            finally:
+                proof.result()  # says better what is wrong than what failed to open it
+
+    def _prove(self, name: str) -> None:
         if name not in self.hashes:
             raise FolderBroken(f"{self.folder / name} is not part of what was written.")
-        for one in (name, f"{name}.data"):
-            if one in self.hashes and _sha256(self.folder / one) != self.hashes[one]:
-                raise FolderBroken(f"{self.folder / one} is damaged.")
-        return self.folder / name
+        if _sha256(self.folder / name) != self.hashes[name]:
+            raise FolderBroken(f"{self.folder / name} is damaged.")
 
     def content(self, name: str) -> bytes:
         """Return what a small file holds, proved. Raise FolderBroken."""

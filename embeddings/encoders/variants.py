@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from embeddings.encoders import exports, keeping, programs
 from embeddings.encoders.exports import Export, ExportFailed
 from embeddings.encoders.framing import Frames
-from embeddings.encoders.keeping import FolderBroken, Kept
+from embeddings.encoders.keeping import FolderBroken, Kept, Opened
 from embeddings.encoders.layout import IMAGE_FILE, RANGES_FILE, TEXT_FILE
 from embeddings.encoders.precisions import (
     INT8,
@@ -39,16 +40,26 @@ def file(export: Export, tower: TowerName, precisions: Precisions) -> Path:
 
     Raise ExportFailed when it cannot be made or kept, FolderBroken when the export is damaged.
     """
+    return opened(export, tower, precisions, lambda path: path)
+
+
+def opened(
+    export: Export, tower: TowerName, precisions: Precisions, open_: Callable[[Path], Opened]
+) -> Opened:
+    """Return what `open_` makes of that file, whose weights are proved meanwhile. Raise likewise.
+
+    It is called again with the file that was made anew where an int8 one was damaged.
+    """
     precision, calibration = precisions.of(tower)
     name = TEXT_FILE if tower == TEXT else IMAGE_FILE
     if precision not in (INT8, INT8_BLOCKS):
-        return export.file(name)
+        return export.opened(name, open_)
     variant = _Variant(export, name, precision, calibration)
     kept = variant.find()
     try:
-        return kept.file(name)
+        return kept.opened(name, open_)
     except FolderBroken:
-        return variant.find(broken=kept).file(name)
+        return variant.find(broken=kept).opened(name, open_)
 
 
 def calibrate(export: Export, frames: Frames) -> Calibration:

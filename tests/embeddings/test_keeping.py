@@ -109,3 +109,44 @@ def test_what_nobody_has_opened_for_long_goes_when_another_is_made(folder):
     found(folder)
     there = {one.name for one in folder.parent.iterdir() if one.is_dir()}
     assert there == {"used", "others", folder.name}
+
+
+def write_with_weights(part):
+    write(part)
+    (part / "one.data").write_bytes(b"1234")
+
+
+def test_weights_are_proved_while_their_file_is_opened(folder):
+    kept = found(folder, write_with_weights)
+    assert kept.opened("one", lambda path: path.read_text()) == "content"
+
+
+@pytest.mark.parametrize("harm", [b"1235", b"123", None])
+def test_what_was_opened_with_damaged_weights_is_never_given_out(folder, harm):
+    kept = found(folder, write_with_weights)
+    weights = folder / "one.data"
+    weights.unlink() if harm is None else weights.write_bytes(harm)
+
+    def refuse(_path):
+        raise ValueError("its weights are too few")
+
+    for open_ in (lambda path: path.read_text(), refuse):
+        with pytest.raises(FolderBroken, match=r"one\.data"):
+            kept.opened("one", open_)
+    mended = found(folder, write_with_weights, broken=kept)
+    assert mended.opened("one", lambda path: path) == folder / "one"
+
+
+def test_a_damaged_file_is_not_even_opened(folder):
+    kept = found(folder, write_with_weights)
+    (folder / "one").write_text("damaged")
+    opened = []
+    with pytest.raises(FolderBroken, match="one is damaged"):
+        kept.opened("one", opened.append)
+    assert opened == []
+
+
+def test_what_cannot_be_opened_though_it_is_whole_says_so_itself(folder):
+    kept = found(folder, write_with_weights)
+    with pytest.raises(ZeroDivisionError):
+        kept.opened("one", lambda _path: 1 / 0)
