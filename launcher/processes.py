@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -43,10 +44,13 @@ def end(
 
     It looks again until nothing is left: a process that is being ended may still start others.
     """
-    deadline = time.monotonic() + timeout_seconds
+    deadline, give_up_at = time.monotonic() + timeout_seconds, math.inf
     asked: set[psutil.Process] = set()
-    while (left := find()) and time.monotonic() < deadline + KILL_SECONDS:
-        is_late = time.monotonic() > deadline
+    while (left := find()) and (now := time.monotonic()) < give_up_at:
+        is_late = now > deadline
+        if is_late:
+            # From the first kill on: a machine that stood still has killed nothing meanwhile.
+            give_up_at = min(give_up_at, now + KILL_SECONDS)
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if is_late:

@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from launcher import logs, supervisor
+from launcher import logs, processes, supervisor
 from launcher.errors import LauncherError
 from launcher.servers import ROOT
 from launcher.supervisor import Command, Supervisor, run_to_end
@@ -94,6 +95,22 @@ def test_it_kills_what_does_not_hear(make, new_data_dir: Path, monkeypatch: pyte
     assert not processes_below(new_data_dir)
 
 
+def test_it_kills_though_the_machine_stood_still(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processes, "KILL_SECONDS", 0.2)
+    with subprocess.Popen(["/bin/sh", "-c", DEAF], stdout=subprocess.PIPE) as deaf:
+        assert deaf.stdout is not None
+        assert deaf.stdout.readline().startswith(b"started")
+
+        def find() -> list[psutil.Process]:
+            time.sleep(0.5)
+            return processes.alive(deaf.pid)
+
+        processes.end(find, timeout_seconds=0.1, first=signal.SIGTERM)
+        is_alive = bool(processes.alive(deaf.pid))
+        deaf.kill()
+    assert not is_alive
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of this")
 def test_children_go_when_the_launcher_is_killed(new_data_dir: Path):
     program = (
@@ -122,7 +139,7 @@ def test_the_next_start_ends_what_a_killed_one_has_left(new_data_dir: Path):
         subprocess.Popen(["sleep", "300"]) as stranger,
     ):
         supervisor.end_leftovers(new_data_dir)
-        assert left.wait(timeout=5) != 300
+        assert left.wait(timeout=60) != 300
         assert stranger.poll() is None
         stranger.kill()
 
