@@ -82,7 +82,7 @@ def kill_everything(folder: Path) -> None:
     wait_until(lambda: not processes_below(folder))
 
 
-def wait_until(is_true: Callable[[], bool], *, seconds: float = 10) -> None:
+def wait_until(is_true: Callable[[], bool], *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < deadline, f"still not so after {seconds} s"

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from launcher.redis import EmbeddedRedis
-from tests.launcher.conftest import kill_everything, processes_below
+from tests.launcher.conftest import kill_everything, processes_below, wait_until
 
 
 @pytest.fixture
@@ -57,6 +57,6 @@ def test_it_starts_again_after_kill_9_of_every_process(data_dir: Path):
     kill_everything(data_dir)
     server.stop()
     server.start()
-    assert server.is_running
+    wait_until(lambda: server.is_running)  # it has a second to answer
     server.stop()
     assert not processes_below(data_dir)
