@@ -14,7 +14,7 @@ import pytest
 
 from gallery.downloads.errors import DownloadFailed, DownloadRefused
 from gallery.downloads.limits import Rules
-from tests.gallery.downloads.conftest import SMALL
+from tests.gallery.downloads.conftest import IMPATIENT, SMALL
 from tests.workers import wait_until
 
 FILE = os.urandom(100_000)
@@ -439,17 +439,19 @@ def test_a_slow_server_does_not_hold_us_up(serve, make_downloader, answering, se
     server = serve(answering)
     began = time.monotonic()
     with pytest.raises(DownloadFailed, match=sentence):
-        make_downloader(attempts=1).fetch(server.url, SMALL)
-    assert time.monotonic() - began < 4.5  # these servers would go on for ever
+        make_downloader(**IMPATIENT).fetch(server.url, SMALL)
+    assert time.monotonic() - began < 30  # these servers would go on for ever
 
 
 def test_all_attempts_together_have_their_time(serve, make_downloader):
     server = serve(fall_silent)
     began = time.monotonic()
     with pytest.raises(DownloadFailed, match="took more than 2 seconds"):
-        make_downloader(attempts=10).fetch(server.url, replace(SMALL, seconds=2.4))
-    assert time.monotonic() - began < 6
-    assert 2 <= len(server.asked) <= 3
+        make_downloader(attempts=10, silence_seconds=0.5).fetch(
+            server.url, replace(SMALL, seconds=2.4)
+        )
+    assert time.monotonic() - began < 30
+    assert 2 <= len(server.asked) <= 5
 
 
 def test_a_host_that_is_gone_costs_few_timeouts(serve, fetch):
@@ -483,18 +485,18 @@ def test_one_host_is_asked_by_few_at_once_and_not_too_fast(serve, make_downloade
             began.append(time.monotonic())
             under_way.add(asked)
             most = max(most, len(under_way))
-        may_go_on.wait(10)
+        may_go_on.wait(60)
         with lock:
             under_way.discard(asked)
         well(asked)
 
     server, other = serve(answering), serve(well)
     downloader = make_downloader(
-        at_once_per_host=3, interval_seconds=0.02, answer_seconds=10, silence_seconds=10
+        at_once_per_host=3, interval_seconds=0.02, answer_seconds=60, silence_seconds=60
     )
     with ThreadPoolExecutor(12) as threads:
         held_up = [threads.submit(downloader.fetch, server.url, SMALL) for _ in range(11)]
-        threads.submit(downloader.fetch, other.url, SMALL).result(10).close()
+        threads.submit(downloader.fetch, other.url, SMALL).result(60).close()
         wait_until(lambda: most == 3)
         time.sleep(0.1)  # in which a fourth would come
         may_go_on.set()
