@@ -29,7 +29,7 @@ def ann(client):
 
 @pytest.fixture
 def busy(settings, monkeypatch):
-    """Let the only process be another's. Return an event that gives it back."""
+    """Let the only process be another's. Return what gives it back."""
     settings.DECODE_PROCESSES = 1
     monkeypatch.setattr(patience, "DECODER_SECONDS", 0.2)
     decoders.close()
@@ -42,10 +42,14 @@ def busy(settings, monkeypatch):
 
     holder = threading.Thread(target=hold)
     holder.start()
-    taken.wait(10)
-    yield given_back
-    given_back.set()
-    holder.join()
+    taken.wait(60)
+
+    def give_back() -> None:
+        given_back.set()
+        holder.join()
+
+    yield give_back
+    give_back()
     decoders.close()
 
 
@@ -68,7 +72,7 @@ def test_a_request_is_told_to_come_back(ann, busy, address, fields):
     assert answer["Retry-After"] == "10"
     assert "Too many images are being looked at. Try again soon." in answer.text
     assert not Image.objects.exists()
-    busy.set()
+    busy()
     assert "Too many images" not in ann.post(address, fields()).text
 
 
@@ -78,12 +82,12 @@ def test_a_part_that_was_the_last_is_finished_later(ann, busy):
     assert (answer.status_code, answer["Retry-After"]) == (503, "10")
     upload = Upload.objects.get()
     assert (upload.state, upload.received, upload.attempts) == ("arriving", len(content), 0)
-    busy.set()
+    busy()
     finishing.finish(upload)
     assert upload.state == UploadState.NEW
 
 
 def test_what_nobody_waits_for_has_its_time(busy):
-    threading.Timer(1, busy.set).start()  # five times as long as a request would wait
+    threading.Timer(1, busy).start()  # five times as long as a request would wait
     add_image(NewImage(file=io.BytesIO(picture(2)), owner=make_user()))
     assert Image.objects.count() == 1

@@ -10,6 +10,8 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -56,15 +58,17 @@ def added(file, name=""):
 
 
 def decode_processes(of: int | None = None):
-    children = psutil.Process(of).children(recursive=True)
-    return [child for child in children if "gallery.decoding.child" in child.cmdline()]
+    found = []
+    for child in psutil.Process(of).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            if "gallery.decoding.child" in child.cmdline():
+                found.append(child)
+    return found
 
 
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def is_at(process: psutil.Process, file: Path) -> bool:
+    """Whether a process has been given a file."""
+    return str(file) in [opened.path for opened in process.open_files()]
 
 
 def test_a_decode_process_finds_what_a_decoder_of_this_process_finds():
@@ -118,7 +122,7 @@ def test_a_decoder_that_hangs_is_ended_in_time(fatal_images, settings):
     started = time.monotonic()
     with pytest.raises(DecoderDied, match="takes longer than 1 seconds"):
         decoders.study(marked("hang"))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert not decode_processes()
 
 
@@ -135,12 +139,12 @@ def test_a_decoder_that_hangs_ends_when_who_asked_it_is_killed(fatal_images, set
         cwd=ROOT,
         env=os.environ | {"DECODE_SECONDS": "3", "DJANGO_SETTINGS_MODULE": "searchsite.settings"},
     )
-    wait_for(lambda: decode_processes(asker.pid))
+    wait_until(lambda: decode_processes(asker.pid))
     (decoder,) = decode_processes(asker.pid)
-    wait_for(lambda: decoder.cpu_times().user > 0.5)  # it is at the file
+    wait_until(lambda: is_at(decoder, file))
     asker.kill()
     asker.wait()
-    decoder.wait(timeout=10)
+    decoder.wait(timeout=60)
 
 
 def test_a_decoder_that_takes_all_memory_is_stopped(fatal_images):
@@ -156,22 +160,25 @@ def test_an_idle_process_that_was_killed_is_replaced_and_its_next_image_is_not_r
 
 
 def test_a_process_that_is_killed_in_the_middle_of_an_image_is_given_it_again(
-    fatal_images, settings
+    fatal_images, settings, tmp_path
 ):
     settings.DECODE_SECONDS = 2
+    hang = tmp_path / "hang.jpg"
+    hang.write_bytes(marked("hang").getvalue())
     outcome = []
 
     def ask():
         try:
-            decoders.study(marked("hang"))
+            with hang.open("rb") as file:
+                decoders.study(file)
         except ImageRefused as refused:
             outcome.append(str(refused))
 
     asking = threading.Thread(target=ask)
     asking.start()
-    wait_for(decode_processes)
+    wait_until(decode_processes)
     (first,) = decode_processes()
-    wait_for(lambda: first.cpu_times().user > 0.5)
+    wait_until(lambda: is_at(first, hang))
     first.send_signal(signal.SIGKILL)
     asking.join()
     # The second one came as far as the time allows.
