@@ -151,20 +151,20 @@ def test_what_is_no_image_of_a_taken_kind_is_refused(name):
 def test_a_bomb_is_refused_by_its_header(name):
     content = make_images.BOMBS[name]()
     assert len(content) < 200_000
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ImageRefused, match=r"megapixels|no side may pass"):
         inspect(content)
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", make_images.ENDLESS)
 def test_a_file_of_endless_small_pieces_does_not_hold_a_thread(name):
     content = make_images.ENDLESS[name]()
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ImageRefused, match="small pieces"):
         inspect(content)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("name", make_images.DAMAGED)
@@ -209,10 +209,10 @@ def test_an_image_over_the_pixel_limit_is_refused(settings):
 def test_too_many_frames_are_refused_before_they_are_decoded(settings, content):
     settings.MAX_IMAGE_FRAMES = 10
     made = content()
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ImageRefused, match=r"frames|pages"):
         inspect(made)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_pages_that_go_in_a_circle_come_to_an_end():

@@ -512,8 +512,8 @@ def test_who_sent_an_archive_is_not_told_where_it_lies(tmp_path, caplog):
 def test_very_many_members_of_one_name_are_listed_in_no_time():
     register = Register(Limits(members=10**6, total_bytes=10**9, member_bytes=10**6, ratio=100))
     member = Member("a.jpg", "", 1, "")
-    began = time.monotonic()
+    began = time.process_time()
     keys = [register.add("a.jpg", member) for _ in range(30_000)]
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert keys[:3] == ["a.jpg", "a.jpg\\#2", "a.jpg\\#3"]
     assert len(set(keys)) == 30_000

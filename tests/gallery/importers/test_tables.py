@@ -523,9 +523,9 @@ def test_all_rows_of_all_formats_come_once(written, written_parquet):
 
 def test_metadata_of_very_many_values_is_cut_in_no_time_and_is_not_refused():
     cells = {f"{number:05} " + "n" * 90: "x" * 100 for number in range(30_000)}
-    began = time.monotonic()
+    began = time.process_time()
     kept = values.metadata(cells)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert texts.metadata(kept) == kept
     assert len(kept["left_out"]) == 101
     assert re.fullmatch(r"and [0-9,]+ more", kept["left_out"][-1])

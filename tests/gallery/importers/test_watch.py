@@ -21,7 +21,8 @@ from tests.images import make_images
 from tests.rows import make_user
 
 STILL = 0.4
-LONG = 30.0  # for what must come, on a busy machine
+STILLER = 1.2  # where something is written all the while: a busy machine makes pauses in that
+LONG = 60.0  # for what must come, on a busy machine
 
 
 class Listing:
@@ -72,6 +73,15 @@ def listing(root: Path) -> Iterator[Listing]:
     listing.stop()
 
 
+@pytest.fixture
+def patient(root: Path) -> Iterator[Listing]:
+    old(root / "first.jpg")
+    listing = Listing(Watch(path=str(root), still_seconds=STILLER, look_seconds=1000))
+    assert listing.named(1) == ["first.jpg"]
+    yield listing
+    listing.stop()
+
+
 def old(path: Path, content: bytes = b"pixels") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -90,15 +100,15 @@ def test_what_lies_there_comes_first_and_then_what_is_put_there(root, listing):
     assert listing.named(1) == ["deep/er/third.jpg"]
 
 
-def test_a_file_comes_once_it_is_still(root, listing):
+def test_a_file_comes_once_it_is_still(root, patient):
     with (root / "slow.jpg").open("wb", buffering=0) as file:
         for _ in range(8):
             file.write(b"piece")
-            time.sleep(STILL / 2)
-            assert listing.is_silent(0)
-    entry = listing.next()
+            time.sleep(STILLER / 6)
+            assert patient.is_silent(0)
+    entry = patient.next()
     assert entry.key.startswith("slow.jpg")
-    with listing.source.open(entry.key) as file:
+    with patient.source.open(entry.key) as file:
         assert file.read() == b"piece" * 8
 
 
@@ -129,13 +139,13 @@ def test_a_file_that_is_written_anew_comes_again(root, listing):
         assert file.read() == b"another scan"
 
 
-def test_an_image_waits_for_its_sidecar(root, listing):
+def test_an_image_waits_for_its_sidecar(root, patient):
     (root / "b.jpg").write_bytes(b"1")
     with (root / "b.txt").open("wb", buffering=0) as file:
-        for _ in range(6):
+        for _ in range(8):
             file.write(b"boat ")
-            time.sleep(STILL / 2)
-    assert listing.next().about.caption == "boat boat boat boat boat boat"
+            time.sleep(STILLER / 6)
+    assert patient.next().about.caption == " ".join(["boat"] * 8)
 
 
 @pytest.mark.parametrize("text", ["log.txt", "b.txt", "c.jpg.part"])
