@@ -32,8 +32,9 @@ def test_a_fault_is_written_down_with_its_file(monkeypatch, tmp_path):
         return "value"
 
     monkeypatch.setitem(TARGETS, "new", Target(lambda: [b"sound"], (bytes_at_random,), read))
-    tally = runs.run("new", seed=1, seconds=0.5, folder=tmp_path)
-    assert tally.read > 2
+    # A machine may stand still for the half second that one of them has.
+    tallies = (runs.run("new", seed=1, seconds=0.5, folder=tmp_path) for _ in range(20))
+    assert any(tally.read > 2 for tally in tallies)
     fault, why = sorted((tmp_path / "faults").iterdir())
     assert fault.read_bytes() != b"sound"
     assert why.read_text().endswith("KeyError: 'ImageID'\n")

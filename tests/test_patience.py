@@ -27,7 +27,7 @@ def elsewhere(work):
 
     thread = threading.Thread(target=run)
     thread.start()
-    thread.join(30)
+    thread.join(60)
     return found[0]
 
 
@@ -88,4 +88,5 @@ def test_the_page_does_without_names_that_take_too_long(settings):
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE gallery_tag IN ACCESS EXCLUSIVE MODE")
         assert elsewhere(lambda: Client().get("/names").status_code) == 204
+    settings.REQUEST_STATEMENT_SECONDS = 60  # however busy the machine is
     assert elsewhere(lambda: Client().get("/names").status_code) == 200
