@@ -77,12 +77,12 @@ def test_a_transaction_that_commits_late_is_not_lost(space):
         with transaction.atomic():
             store(ids[:1], make_vectors(1), space)
             wrote.set()
-            may_commit.wait(10)
+            may_commit.wait(60)
         connection.close()
 
     slow = threading.Thread(target=write_slowly)
     slow.start()
-    wrote.wait(10)
+    wrote.wait(60)
     store(ids[1:], make_vectors(1), space)  # begins later, commits first
     changes = feed.changes(ImageEmbedding, space, start)
     assert changes.ids.tolist() == [ids[1]]

@@ -145,12 +145,12 @@ def test_two_builders_do_not_meet(space):
         with transaction.atomic():
             assert snapshots._alone(f"gallery_imageembedding:{space.pk}")
             held.set()
-            done.wait(10)
+            done.wait(60)
         connection.close()
 
     other = threading.Thread(target=hold)
     other.start()
-    held.wait(10)
+    held.wait(60)
     assert snapshots.build(ImageEmbedding, space) is None
     done.set()
     other.join()
@@ -408,7 +408,7 @@ def test_a_killed_builder_leaves_the_old_snapshot_serving(space, settings, harm,
 
 def wait_for_build(space):
     """Build as soon as Postgres has noticed that the other builder is gone."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (snapshot := snapshots.build(ImageEmbedding, space)) is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -20,6 +20,7 @@ from embeddings import snapshots
 from embeddings.streams import halfvec_text
 from gallery.models import Image, ImageEmbedding
 from tests.rows import make_images, make_space, make_vectors, store
+from tests.workers import wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -166,6 +167,7 @@ def test_two_web_processes_hold_what_postgres_holds_after_a_storm(settings, tmp_
         for writer in writers:
             writer.start()
         time.sleep(SECONDS)
+        wait_until(lambda: all(writer.done or writer.error for writer in writers))
         stop.set()
         for writer in writers:
             writer.join()

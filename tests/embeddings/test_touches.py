@@ -81,12 +81,12 @@ def test_a_transaction_that_commits_late_is_not_missed():
         with transaction.atomic():
             Image.objects.filter(pk__in=ids).update(category="late")
             wrote.set()
-            may_commit.wait(10)
+            may_commit.wait(60)
         connection.close()
 
     slow = threading.Thread(target=write_slowly)
     slow.start()
-    wrote.wait(10)
+    wrote.wait(60)
     start = touches.position(IMAGE)
     make_images(1)  # begins later, commits first
     here, untouched = touches.position_since(IMAGE, start)
@@ -135,13 +135,13 @@ def test_an_older_snapshot_does_not_trust_what_a_newer_one_saw():
             run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             run("SELECT 1")
             seen.set()
-            may_go_on.wait(10)
+            may_go_on.wait(60)
             answers.append(is_untouched(newer))
         connection.close()
 
     reader = threading.Thread(target=look_back)
     reader.start()
-    seen.wait(10)
+    seen.wait(60)
     Image.objects.update(category="changed since")
     newer = touches.position(IMAGE)
     may_go_on.set()

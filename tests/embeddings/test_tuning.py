@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import suppress
 
 import numpy as np
@@ -180,11 +179,11 @@ def test_a_process_that_serves_takes_up_a_new_proof(space, sample, monkeypatch):
 
 
 def wait_for(encoder, wanted):
-    until = time.monotonic() + 30
-    while encoder.precisions != wanted:
-        assert time.monotonic() < until
+    def has_it():
         registry.refresh()
-        time.sleep(0.05)
+        return encoder.precisions == wanted
+
+    wait_until(has_it)
 
 
 # How two ways are compared
