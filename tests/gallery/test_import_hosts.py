@@ -48,7 +48,7 @@ def slow():
     may_answer = threading.Event()
 
     def answer(asked) -> None:
-        may_answer.wait(30)
+        may_answer.wait(300)
         number = int(asked.path.strip("/"))
         asked.answer(200, make_images.sound("PNG", width=20, height=30 + number))
 
@@ -85,7 +85,7 @@ def working(slow):
     stop.set()
     slow.may_answer.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
 
 
 def urls(server: Server, n: int) -> list[str]:
@@ -110,7 +110,7 @@ def test_a_slow_host_does_not_hold_up_the_others(
     begun = run.items.filter(state=ItemState.WAITING, attempts__gt=0)
     assert begun.count() == SHARE  # so a death here would blame no others
     slow.may_answer.set()
-    import_.join(60)
+    import_.join(120)
     run.refresh_from_db()
     assert (run.state, new(run, slow)) == (RunState.DONE, 60)
 
@@ -121,7 +121,7 @@ def test_what_was_read_ahead_is_blamed_for_nothing(tmp_path, slow, working):
     wait_until(lambda: len(set(slow.paths)) == SHARE)
     stop.set()
     slow.may_answer.set()
-    import_.join(60)
+    import_.join(120)
     assert not run.items.filter(state=ItemState.WAITING, attempts__gt=0).exists()
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState, St
 from tests.gallery import commands
 from tests.images import make_images
 from tests.rows import make_user
+from tests.workers import wait_until
 
 
 @pytest.fixture
@@ -233,11 +233,9 @@ def test_ctrl_c_pauses_an_import_and_the_same_command_goes_on(admin, settings, t
             make_images.sound("PNG", width=400 + number, height=300)
         )
     process = commands.start("import_images", "folder", folder, "--no-wait")
-    deadline = time.monotonic() + 60
-    while Image.objects.count() < 5 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: Image.objects.count() >= 5)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     stopped_at = Image.objects.count()
     assert "Stopped. The same command goes on from here." in err

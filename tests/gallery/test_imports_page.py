@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from gallery.models import Image, ImportItem, ImportRun, ItemState, RunState
 from gallery.views import imports as views
 from tests.images import make_images
 from tests.rows import make_user
+from tests.workers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -448,9 +451,9 @@ def test_a_run_that_somebody_works_on_or_that_is_over_needs_no_notice(ann, run, 
     assert ann.get(f"/api/v1/imports/{run.uuid}").json()["notice"] == ""
 
 
-def told(*arguments: object) -> str:
+def told(*arguments: object, out: io.StringIO | None = None) -> str:
     """Return what a command says, on both ways."""
-    out = io.StringIO()
+    out = out or io.StringIO()
     call_command(*map(str, arguments), stdout=out, stderr=out)
     return out.getvalue()
 
@@ -459,15 +462,20 @@ def test_a_command_that_waits_for_an_undo_says_so_once(undoing, tmp_path, monkey
     monkeypatch.setattr("gallery.management.imports.LOOK_SECONDS", 0.05)
     folder = tmp_path / "others"
     folder.mkdir()
+    out = io.StringIO()
+    sentence = f"It waits until import {undoing.pk} of the same owner is undone."
 
     def undo() -> None:
         try:
+            with suppress(AssertionError):  # told below
+                wait_until(lambda: sentence in out.getvalue())
+            time.sleep(0.3)  # in which it looks again
             engine.work(undoing)
         finally:
             connection.close()
 
-    timer = threading.Timer(0.5, undo)
-    timer.start()
-    said = told("import_images", "folder", folder, "--owner", "ann")
-    timer.join()
-    assert said.count(f"It waits until import {undoing.pk} of the same owner is undone.") == 1
+    undoer = threading.Thread(target=undo)
+    undoer.start()
+    said = told("import_images", "folder", folder, "--owner", "ann", out=out)
+    undoer.join()
+    assert said.count(sentence) == 1
