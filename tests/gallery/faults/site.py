@@ -95,7 +95,7 @@ class Site:
         """End a server as it should be ended."""
         process = self._servers.pop(server.name)
         process.send_signal(server.stop_signal)
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
     def kill(self, server: EmbeddedServer) -> None:
         """kill -9 of every process of a server."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -95,7 +96,17 @@ def test_what_dead_workers_held_is_free_when_the_clock_is_set_back(
     site.start_unattended_import(folder)
     held = "gallery_imageembeddingjob WHERE lease_until > now()"
     at_work = "gallery_importrun WHERE lease_token IS NOT NULL AND lease_until > now()"
-    site.wait_until(lambda: site.count(held) and site.count(at_work))
+
+    def are_stopped_with_work_in_hand() -> bool:
+        for worker in workers:
+            worker.send_signal(signal.SIGSTOP)
+        if site.count(held) and site.count(at_work):
+            return True
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
+        return False
+
+    site.wait_until(are_stopped_with_work_in_hand)
     for worker in workers:
         kill(worker)
     clock.move(-HOUR)
