@@ -53,7 +53,7 @@ class Worker:
 
 
 def wait_until(
-    is_true: Callable[[], object], *, seconds: float = 60, worker: Worker | None = None
+    is_true: Callable[[], object], *, seconds: float = 120, worker: Worker | None = None
 ) -> None:
     """Return as soon as the condition holds; fail the test when it does not in time."""
     deadline = time.monotonic() + seconds

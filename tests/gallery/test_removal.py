@@ -140,7 +140,7 @@ def test_videos_are_locked_in_one_order_whatever_was_hidden_in_them(transactiona
             deleting = pool.submit(delete, *frames)
             wait_until(somebody_waits_for_us)
             assert is_free(second)
-        assert deleting.result(timeout=30) == 2
+        assert deleting.result(timeout=60) == 2
     assert not Video.objects.exists()
 
 
@@ -154,5 +154,5 @@ def test_all_images_are_locked_before_their_videos(transactional_db, monkeypatch
             deleting = pool.submit(delete, *frames)
             wait_until(somebody_waits_for_us)
             assert not is_free(Image.objects.get(pk=frames[1]))
-        assert deleting.result(timeout=30) == 2
+        assert deleting.result(timeout=60) == 2
     assert not Video.objects.exists()

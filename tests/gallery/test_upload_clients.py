@@ -66,7 +66,7 @@ def test_what_came_before_a_connection_broke_is_kept(client, live_server):
         "Content-Length": str(len(content)),
     }
     server = urlsplit(live_server.url)
-    connection = HTTPConnection(server.hostname, server.port, timeout=5)
+    connection = HTTPConnection(server.hostname, server.port, timeout=60)
     connection.request("PATCH", urlsplit(address).path, body=content[:900], headers=headers)
     connection.close()  # with the rest unsent
     wait_until(lambda: Upload.objects.get().received == 900)

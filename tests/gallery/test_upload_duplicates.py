@@ -112,7 +112,7 @@ def test_of_two_alike_that_come_in_together_one_is_stored(content, wanted):
     are_written, are_checked = threading.Barrier(2), threading.Barrier(2)
 
     def note(added):
-        are_written.wait(30)  # neither is committed
+        are_written.wait(60)  # neither is committed
         likeness.check(added, wanted)
         # If both were let through, both come here before either is committed.
         with suppress(threading.BrokenBarrierError):

@@ -363,7 +363,7 @@ def test_who_forgets_waits_for_who_decides(transactional_db):
             forgotten = pool.submit(forget)
             wait_until(lambda: waiting_for_a_lock() == 1)
             assert DuplicateVerdict.objects.filter(pk=verdict.pk).exists()
-        assert forgotten.result(timeout=30)
+        assert forgotten.result(timeout=60)
     assert not DuplicateVerdict.objects.filter(pk=verdict.pk).exists()
 
 

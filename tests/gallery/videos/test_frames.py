@@ -328,7 +328,7 @@ def test_the_wait_for_a_free_process_is_no_time_of_the_video_s(monkeypatch, sett
     holder = threading.Thread(target=hold)
     holder.start()
     try:
-        taken.wait(10)
+        taken.wait(60)
         assert len(frames_of(content)) >= 3
     finally:
         holder.join()

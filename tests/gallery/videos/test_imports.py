@@ -179,7 +179,7 @@ def test_a_process_that_is_killed_while_it_takes_frames_leaves_each_of_them_once
         (place / f"{n}.mp4").write_bytes(content)
     wanted = ["import_images", "folder", str(place), "--owner", make_user().username]
     with commands.start(*wanted, VIDEO_FRAME_SECONDS="1") as first:
-        wait_until(lambda: len(files()) >= 10 or first.poll() is not None, seconds=60)
+        wait_until(lambda: len(files()) >= 10 or first.poll() is not None)
         first.kill()
         first.communicate()
     assert Video.objects.count() < 3
