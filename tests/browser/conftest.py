@@ -106,8 +106,8 @@ def statuses() -> set[int]:
 
 
 @pytest.fixture
-def requests_end(live_server) -> Iterator[None]:
-    """Wait at the end for what the server is still at: the next test has other settings."""
+def requests_end(live_server) -> Iterator[set[object]]:
+    """Give what the server is at. Wait for it at the end: the next test has other settings."""
     under_way = set[object]()
 
     def begin(**_said: object) -> None:
@@ -119,7 +119,7 @@ def requests_end(live_server) -> Iterator[None]:
     request_started.connect(begin)
     request_finished.connect(end)
     try:
-        yield
+        yield under_way
         wait_until(lambda: not under_way)
     finally:
         request_started.disconnect(begin)
@@ -127,7 +127,9 @@ def requests_end(live_server) -> Iterator[None]:
 
 
 @pytest.fixture
-def page(chromium: Browser, live_server, requests_end: None, statuses: set[int]) -> Iterator[Page]:
+def page(
+    chromium: Browser, live_server, requests_end: set[object], statuses: set[int]
+) -> Iterator[Page]:
     """An empty tab; the test fails if its console shows an error."""
     with chromium.new_context(base_url=live_server.url) as context:
         context.set_default_timeout(PATIENCE_SECONDS * 1000)

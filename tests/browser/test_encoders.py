@@ -45,7 +45,7 @@ def test_an_encoder_is_filled_compared_switched_to_left_and_retired_by_keyboard_
     while tasks.embed_waiting():
         pass
     # The page asks how far it is, and has other buttons then.
-    expect(admin.get_by_role("button", name="Switch to it")).to_be_visible(timeout=10_000)
+    expect(admin.get_by_role("button", name="Switch to it")).to_be_visible()
     admin.get_by_role("link", name="Compare").click()
     expect(admin.locator(".compared").first.locator("img")).to_have_count(6)
     assert admin.evaluate("document.documentElement.scrollWidth") <= 390

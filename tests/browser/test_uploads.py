@@ -73,10 +73,11 @@ def rows(page: Page):
     return page.locator("#files .file")
 
 
-def count_when_still() -> int:
+def count_when_still(under_way: set[object]) -> int:
     """Return how many images there are when no more come: requests that were sent are finished."""
+    arriving = Upload.objects.filter(state=UploadState.ARRIVING)
     before, now = -1, Image.objects.count()
-    while now != before or Upload.objects.filter(state=UploadState.ARRIVING).exists():
+    while now != before or under_way or arriving.exists():
         time.sleep(1)
         before, now = now, Image.objects.count()
     return now
@@ -126,9 +127,9 @@ def test_hundreds_of_files_and_a_folder_are_sent_one_of_them_broken(logged_in: P
     }
     assert by_album == {"Norway": 150, "Spain": 150}
     assert Image.objects.get(original_name="single.png").album is None
-    expect(page.get_by_role("heading", name="0 of 301 ready")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("heading", name="0 of 301 ready")).to_be_visible()
     pipeline.embed_waiting()
-    expect(page.get_by_role("heading", name="301 images ready")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("heading", name="301 images ready")).to_be_visible()
     expect(page.locator("#progress .figure")).to_have_count(60)
 
     # A file that was changed since it was chosen is not sent as something else.
@@ -137,7 +138,9 @@ def test_hundreds_of_files_and_a_folder_are_sent_one_of_them_broken(logged_in: P
     expect(rows(page).first).to_contain_text("no longer read")
 
 
-def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(logged_in: Page, tmp_path):
+def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(
+    logged_in: Page, requests_end, tmp_path
+):
     page = logged_in
     page.on("dialog", lambda dialog: dialog.accept())  # "Leave this page?"
     folder = make_folder(tmp_path / "Holidays", 120)
@@ -148,7 +151,7 @@ def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(logged_in
     wait_until(lambda: Image.objects.count() >= 10)
     page.goto("/")
     session = UploadSession.objects.get()
-    arrived = count_when_still()
+    arrived = count_when_still(requests_end)
     assert arrived < 120
 
     page.goto("/upload")
@@ -166,7 +169,7 @@ def test_coming_back_shows_where_it_stands_and_the_same_folder_goes_on(logged_in
     expect(page.locator("#progress")).not_to_contain_text("not been sent")
 
 
-def test_a_pause_stops_and_cancelling_forgets(logged_in: Page, tmp_path):
+def test_a_pause_stops_and_cancelling_forgets(logged_in: Page, requests_end, tmp_path):
     page = logged_in
     folder = make_folder(tmp_path / "Holidays", 120)
     page.goto("/upload")
@@ -175,7 +178,7 @@ def test_a_pause_stops_and_cancelling_forgets(logged_in: Page, tmp_path):
     wait_until(lambda: Image.objects.count() >= 5)
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#sending-title")).to_have_text("Paused")
-    stored = count_when_still()
+    stored = count_when_still(requests_end)
     page.wait_for_timeout(1000)
     assert Image.objects.count() == stored < 120
     page.get_by_role("button", name="Go on").click()
@@ -183,7 +186,7 @@ def test_a_pause_stops_and_cancelling_forgets(logged_in: Page, tmp_path):
     page.get_by_role("button", name="Cancel the rest").click()
     expect(page.locator("#sending-title")).to_have_text("All sent")
     page.wait_for_timeout(2000)
-    assert not Upload.objects.filter(state=UploadState.ARRIVING).exists()
+    wait_until(lambda: not Upload.objects.filter(state=UploadState.ARRIVING).exists())
     assert Image.objects.count() < 120
     expect(page.locator("#progress")).not_to_contain_text("not been sent")
 
