@@ -38,8 +38,8 @@ def test_a_full_one_forgets_what_has_an_end_and_keeps_every_call(server: Embedde
         client.rpush("calls", "after")
 
         assert client.lrange("calls", 0, -1) == [b"before", b"after"]
-        assert not client.exists("search:0")
-        assert client.exists("search:39")
+        # Which ones gave way is not said: Redis tells times of use apart by the second.
+        assert 0 < len(client.keys("search:*")) < 16
 
 
 def test_a_path_too_long_for_a_socket_gets_a_short_one(far_data_dir: Path):
