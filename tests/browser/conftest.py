@@ -32,12 +32,12 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE_SECONDS = 60
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
-# What Chromium or Playwright says when a browser does not answer at all.
+# What Playwright says when the browser has not done what it was told to, or is gone.
 NO_ANSWER = [TimeoutError, "^TargetClosedError: "]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Ask once more where the browser gave no answer; what it answers is judged the first time."""
+    """Try once more where the browser does not act; what it shows is judged the first time."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=NO_ANSWER))

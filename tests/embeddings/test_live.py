@@ -86,6 +86,7 @@ def test_four_writers_at_full_speed_and_the_live_index_equals_postgres(space):
     for writer in writers:
         writer.join()
     assert errors == []
+    assert refreshes > 20
     view, expected = index.refresh(), truth(space)
     held = contents(view)
     assert set(held) == set(expected)

@@ -66,17 +66,17 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def listing(root: Path) -> Iterator[Listing]:
-    old(root / "first.jpg")
-    listing = Listing(Watch(path=str(root), still_seconds=STILL, look_seconds=1000))
-    assert listing.named(1) == ["first.jpg"]
-    yield listing
-    listing.stop()
+    yield from watched(root, STILL)
 
 
 @pytest.fixture
 def patient(root: Path) -> Iterator[Listing]:
+    yield from watched(root, STILLER)
+
+
+def watched(root: Path, still_seconds: float) -> Iterator[Listing]:
     old(root / "first.jpg")
-    listing = Listing(Watch(path=str(root), still_seconds=STILLER, look_seconds=1000))
+    listing = Listing(Watch(path=str(root), still_seconds=still_seconds, look_seconds=1000))
     assert listing.named(1) == ["first.jpg"]
     yield listing
     listing.stop()
